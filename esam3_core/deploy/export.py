@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export a student to a bundle: ONNX graphs, tokenizer and `student.yaml`.
+
+Opset 18 and the dynamo exporter: the newest pair that TensorRT 10.3 parses without falling off its fast paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+import yaml
+
+from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_dict
+from esam3_core.deploy.graphs import GRAPHS, GraphSpec, example_inputs
+from esam3_core.nn.student import Student
+
+OPSET = 18
+MAX_CONCEPTS = 64  # upper end of the concept axis
+
+
+def export_bundle(
+    student: Student,
+    tokenizer: Path,
+    folder: Path,
+    name: str,
+    concepts: list[str],
+    detector: DetectorConfig | None = None,
+    tracker: TrackerConfig | None = None,
+    provenance: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
+    licence: str = "Apache-2.0",
+) -> Path:
+    """Write a bundle; an existing one of that folder is replaced only when the new one is complete.
+
+    Args:
+        student: trained or random; it is not changed.
+        tokenizer: a tokenizer.json whose ids fit `student.config.text`.
+        folder: where the bundle shall lie.
+        name: of the bundle.
+        concepts: nouns that the bundle claims to know.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        FileNotFoundError: if the tokenizer is missing.
+    """
+    if not tokenizer.is_file():
+        raise FileNotFoundError(f"no tokenizer at {tokenizer}: train one or name another")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    student = prepare(student)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
+        draft = Path(scratch) / folder.name
+        draft.mkdir()
+        graphs = {}
+        for graph, spec in GRAPHS.items():
+            path = draft / f"{graph}.onnx"
+            export_graph(student, graph, spec, path)
+            graphs[graph] = {"file": path.name, "sha256": sha256(path)}
+        shutil.copyfile(tokenizer, draft / "tokenizer.json")
+        card = {
+            "format": BUNDLE_FORMAT,
+            "name": name,
+            "licence": licence,
+            "concepts": concepts,
+            "student": to_dict(student.config),
+            "detector": to_dict(detector or DetectorConfig()),
+            "tracker": to_dict(tracker or TrackerConfig()),
+            "graphs": graphs,
+            "tokenizer": {"file": "tokenizer.json", "sha256": sha256(draft / "tokenizer.json")},
+            "provenance": provenance or {},
+            "metrics": metrics or {},
+        }
+        (draft / "student.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(draft, folder)
+    return folder
+
+
+def prepare(student: Student) -> Student:
+    """A copy for inference: evaluation mode, RepViT's training branches folded into single convolutions."""
+    student = copy.deepcopy(student).eval().requires_grad_(False)
+    for module in list(student.image_encoder.trunk.modules()):
+        if hasattr(module, "fuse") and callable(module.fuse):
+            _fold(student.image_encoder.trunk, module)
+    return student.to(memory_format=torch.contiguous_format)
+
+
+def _fold(root: torch.nn.Module, module: torch.nn.Module) -> None:
+    for parent in root.modules():
+        for child_name, child in parent.named_children():
+            if child is module:
+                setattr(parent, child_name, module.fuse())  # type: ignore[operator]
+                return
+
+
+def export_graph(student: Student, graph: str, spec: GraphSpec, path: Path) -> None:
+    """Trace one graph and write it as a single ONNX file."""
+    inputs = example_inputs(graph, student.config)
+    axis = torch.export.Dim("concepts", min=1, max=MAX_CONCEPTS)
+    dynamic = {name: ({0: axis} if name in spec.concept_inputs else None) for name in inputs}
+    module = spec.build(student).eval()
+    with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        program = torch.onnx.export(
+            module,
+            args=(),
+            kwargs=inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(spec.outputs),
+            dynamic_shapes=dynamic if spec.concept_inputs else None,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    onnx.checker.check_model(str(path))
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graphs of a bundle as torch modules with plain tensors in and out (DESIGN section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from esam3_core.config import StudentConfig
+from esam3_core.nn.student import Student
+
+
+class ImageEncoderGraph(nn.Module):
+    """Frame -> features."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.encoder = student.image_encoder
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 [1, S, S, 3] -> P16, P8, P4."""
+        features = self.encoder(image)
+        return features.p16, features.p8, features.p4
+
+
+class TextEncoderGraph(nn.Module):
+    """Tokens -> prompt."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.encoder = student.text_encoder
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """int64 [C, L] -> [C, L, d]."""
+        return self.encoder(tokens)
+
+
+class DetectorGraph(nn.Module):
+    """Features of one frame and prompts of C concepts -> boxes, logits, presence and the k best masks."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.detector = student.detector
+        self.masks = student.config.masks
+
+    def forward(
+        self, p16: Tensor, p8: Tensor, p4: Tensor, prompt: Tensor, prompt_pad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        concepts = prompt.shape[0]
+        out = self.detector(p16.expand(concepts, -1, -1, -1), p8, p4, prompt, prompt_pad)
+        queries, logits, boxes = out.decoded.queries[-1], out.decoded.logits[-1], out.decoded.boxes[-1]
+        kept = logits.topk(self.masks, dim=1).indices  # [C, k]
+        chosen = torch.gather(queries, 1, kept[..., None].expand(-1, -1, queries.shape[-1]))
+        places = torch.gather(boxes, 1, kept[..., None].expand(-1, -1, 4))
+        masks = self.detector.masks(chosen, places, out.pixels)
+        return boxes, logits, out.decoded.presence[-1], kept, masks
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """How one graph is traced: the module, example inputs, names and which inputs grow with the concepts."""
+
+    build: Callable[[Student], nn.Module]
+    outputs: tuple[str, ...]
+    concept_inputs: tuple[str, ...] = field(default=())
+
+
+GRAPHS = {
+    "image_encoder": GraphSpec(ImageEncoderGraph, ("p16", "p8", "p4")),
+    "text_encoder": GraphSpec(TextEncoderGraph, ("prompt",), ("tokens",)),
+    "detector": GraphSpec(
+        DetectorGraph,
+        ("boxes", "logits", "presence", "kept", "masks"),
+        ("prompt", "prompt_pad"),
+    ),
+}
+
+
+def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict[str, Tensor]:
+    """Inputs of the right shapes and types for tracing and for parity checks, the same at every call."""
+    rng = torch.Generator().manual_seed(0)
+    size, width, context = config.size, config.width, config.text.context
+    if graph == "image_encoder":
+        return {"image": torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8, generator=rng)}
+    if graph == "text_encoder":
+        tokens = torch.randint(1, config.text.vocab_size, (concepts, context), generator=rng)
+        tokens[:, context // 2 :] = 0
+        return {"tokens": tokens}
+    pad = torch.zeros(concepts, context, dtype=torch.bool)
+    pad[:, context // 2 :] = True
+    return {
+        "p16": torch.randn(1, width, size // 16, size // 16, generator=rng),
+        "p8": torch.randn(1, width // 4, size // 8, size // 8, generator=rng),
+        "p4": torch.randn(1, width // 8, size // 4, size // 4, generator=rng),
+        "prompt": torch.randn(concepts, context, width, generator=rng),
+        "prompt_pad": pad,
+    }

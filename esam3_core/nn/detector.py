@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detector: features of a frame and the prompt of a concept -> boxes, logits, presence and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from esam3_core.config import StudentConfig
+from esam3_core.nn.align import Alignment
+from esam3_core.nn.decoder import Decoded, Decoder
+from esam3_core.nn.fusion import FusionEncoder
+from esam3_core.nn.layers import grid_centres, pad_bias, sine_embedding
+from esam3_core.nn.masks import MaskHead, PixelEmbedding
+from esam3_core.nn.proposals import Proposals
+
+
+@dataclass
+class Detected:
+    """Everything the detector says of C (frame, concept) pairs."""
+
+    match: Tensor  # [C, N] alignment logits per image token
+    dense_logits: Tensor  # [C, N] proposal logits per image token
+    dense_boxes: Tensor  # [C, N, 4] cxcywh, 0..1
+    decoded: Decoded
+    pixels: Tensor  # [C, e, S/4, S/4]
+
+
+class Detector(nn.Module):
+    """Alignment -> fusion encoder -> proposals -> decoder -> mask head."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        width, heads, ffn = config.width, config.heads, config.ffn
+        self.align = Alignment(width)
+        self.fusion = FusionEncoder(config.encoder_layers, width, heads, ffn)
+        self.proposals = Proposals(config.queries, width, ffn)
+        self.decoder = Decoder(config.decoder_layers, width, heads, ffn)
+        self.pixels = PixelEmbedding(width, config.pixel_width)
+        self.masks = MaskHead(width, config.pixel_width)
+
+    def forward(self, p16: Tensor, p8: Tensor, p4: Tensor, prompt: Tensor, pad: Tensor) -> Detected:
+        """Look for each concept.
+
+        Args:
+            p16, p8, p4: features [C, ...]; p8 and p4 may have batch 1 when every concept looks at one frame.
+            prompt: [C, L, d]; pad: [C, L], True = padding.
+        """
+        concepts, width, height, columns = p16.shape
+        grid = (height, columns)
+        position = sine_embedding(grid_centres(height, columns).to(p16), width // 2)  # [N, d]
+        bias = pad_bias(pad)
+        tokens = p16.flatten(2).transpose(1, 2)  # [C, N, d]
+        match = self.align.paired(tokens, prompt[:, 0])
+        tokens = self.align.write(tokens, match)
+        tokens = self.fusion(tokens, position, prompt, bias)
+        dense_logits, dense_boxes = self.proposals.dense(tokens, grid, prompt, pad)
+        queries, references = self.proposals(tokens, dense_logits, dense_boxes, grid)
+        decoded = self.decoder(queries, references, prompt, pad, bias, tokens, position, grid)
+        fused = tokens.transpose(1, 2).reshape(concepts, width, height, columns)
+        return Detected(match, dense_logits, dense_boxes, decoded, self.pixels(fused, p8, p4))

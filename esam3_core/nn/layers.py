@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small layers that every block shares, written so that they export to plain, fusable ONNX nodes.
+
+Attention is written out (q scaled first, softmax in float32) because decomposed fused attention loses precision in
+FP16 engines; layer norms on maps go through a real LayerNorm for the same reason.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them: widths[0] -> ... -> widths[-1]."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention, batch first.
+
+    Args:
+        width: channels of queries, keys, values and output; a multiple of `heads`.
+        heads: number of heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def _split(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        return x.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            query: [B, Nq, d]; key, value: [B, Nk, d].
+            bias: added to the attention logits, broadcastable to [B, heads, Nq, Nk]; use a large
+                negative number for keys that must not be seen.
+
+        Returns:
+            [B, Nq, d]
+        """
+        q = self._split(self.query(query) * self.scale)  # [B, h, Nq, d/h]
+        k = self._split(self.key(key))  # [B, h, Nk, d/h]
+        v = self._split(self.value(value))
+        logits = q @ k.transpose(-2, -1)  # [B, h, Nq, Nk]
+        if bias is not None:
+            logits = logits + bias
+        weights = logits.float().softmax(-1).to(v.dtype)
+        mixed = (weights @ v).transpose(1, 2)  # [B, Nq, h, d/h]
+        return self.out(mixed.reshape(query.shape))
+
+
+def pad_bias(pad: Tensor) -> Tensor:
+    """Padding mask [B, L] (True = pad) as an attention bias [B, 1, 1, L]."""
+    return pad[:, None, None, :].float() * -1e4
+
+
+def grid_centres(height: int, width: int) -> Tensor:
+    """Centres of the cells of a grid, (x, y) in 0..1, row-major: [height * width, 2]."""
+    y, x = torch.meshgrid(
+        (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
+    )
+    return torch.stack([x.flatten(), y.flatten()], -1)
+
+
+def sine_embedding(values: Tensor, channels: int, temperature: float = 10000.0) -> Tensor:
+    """Sine position embedding of numbers in 0..1: [..., n] -> [..., n * channels].
+
+    As in DETR: scale 2 pi, `channels` sines and cosines interleaved per number.
+    """
+    steps = torch.arange(channels // 2, device=values.device, dtype=torch.float32)
+    frequencies = 2 * math.pi * temperature ** (-2 * steps / channels)  # [channels/2]
+    angles = values[..., None] * frequencies  # [..., n, channels/2]
+    waves = torch.stack([angles.sin(), angles.cos()], -1)  # [..., n, channels/2, 2]
+    return waves.flatten(-3)
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
+    """Logit of numbers in 0..1, clamped away from the ends."""
+    x = x.clamp(eps, 1 - eps)
+    return (x / (1 - x)).log()

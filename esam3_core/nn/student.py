@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The student: image encoder, text encoder and detector behind one configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from esam3_core.config import StudentConfig
+from esam3_core.nn.detector import Detected, Detector
+from esam3_core.nn.neck import FPN
+from esam3_core.nn.text import TextEncoder
+from esam3_core.nn.trunk import Trunk
+
+
+@dataclass
+class Features:
+    """What the image encoder gives."""
+
+    p16: Tensor  # [B, d, S/16, S/16]
+    p8: Tensor  # [B, d/4, S/8, S/8]
+    p4: Tensor  # [B, d/8, S/4, S/4]
+
+    def take(self, frames: Tensor) -> Features:
+        """The features of the frames with these indices, one row each."""
+        return Features(self.p16[frames], self.p8[frames], self.p4[frames])
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """uint8 RGB [B, S, S, 3] -> pixels in -1..1, [B, 3, S, S] (SAM 3: mean 0.5, deviation 0.5)."""
+    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+class ImageEncoder(nn.Module):
+    """Trunk and neck."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.trunk = Trunk(config.variant)
+        self.neck = FPN(self.trunk.channels, config.width, config.heads, config.ffn)
+
+    def forward(self, frames: Tensor) -> Features:
+        """uint8 RGB frames [B, S, S, 3] -> features."""
+        return Features(*self.neck(self.trunk(normalise(frames))))
+
+
+class Student(nn.Module):
+    """Finds every instance of a concept in a frame."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config)
+        self.text_encoder = TextEncoder(config.text, config.width)
+        self.detector = Detector(config)
+
+    def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:
+        """Features with one row per (frame, concept) pair, prompts [C, L, d], padding [C, L]."""
+        return self.detector(features.p16, features.p8, features.p4, prompt, pad)
