@@ -80,6 +80,11 @@ class DetectorConfig:
     min_area: int = 64  # pixels of the camera image
     duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
 
+    def __post_init__(self) -> None:
+        _check_ranges(
+            self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1)
+        )
+
 
 @dataclass(frozen=True)
 class TrackerConfig:
@@ -92,6 +97,13 @@ class TrackerConfig:
     merge_iou: float = 0.8  # two tracks of one concept that overlap more are one: the older id stays
     detect_every: int = 1  # run concept detection every n-th processed frame
     max_tracks: int = 16
+    reach: float = 1.0  # mean box diagonals a track may have moved since it was last seen; 0 = masks must overlap
+
+    def __post_init__(self) -> None:
+        _check_ranges(
+            self, match_iou=(0, 1), new_score=(0, 1), min_hits=(1, 1000), max_age=(0, 3600), merge_iou=(0, 1),
+            detect_every=(1, 1000), max_tracks=(1, 1000), reach=(0, 100),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,9 @@ class RuntimeConfig:
     threads: int = 0  # CPU threads of the engines; 0 = all cores
     max_concepts: int = 8
     text_cache: int = 256  # concepts whose text tokens are kept
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, threads=(0, 1024), max_concepts=(1, 1024), text_cache=(1, 10**6))
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,13 @@ class CameraConfig:
     reliability: str = "reliable"  # reliable, best_effort
     topic: str = ""  # image topic of a bag; empty = its only one
     frame_id: str = "camera_optical_frame"
+
+
+def _check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ValueError(f"{name} is {value!r}: it must lie in {low}..{high}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

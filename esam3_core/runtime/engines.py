@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines: compiled graphs with named arrays in and named arrays out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from esam3_core.config import RuntimeConfig
+from esam3_core.runtime.errors import EngineError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+BACKENDS = ("auto", "onnxruntime", "tensorrt")
+
+
+class Engine(Protocol):
+    """One compiled graph.
+
+    `run` takes numpy arrays or handles by name. Outputs named in `keep` come back as handles, which stay where they
+    were computed and can only be fed to another engine of the same backend; all others come back as numpy arrays.
+    """
+
+    inputs: dict[str, tuple[int | str | None, ...]]  # name -> shape; a str or None is a dynamic size
+    outputs: dict[str, tuple[int | str | None, ...]]
+
+    def run(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]: ...
+
+
+class OnnxEngine:
+    """A graph run by ONNX Runtime, on the CPU or with CUDA."""
+
+    def __init__(self, path: Path, config: RuntimeConfig) -> None:
+        """Load `path`.
+
+        Raises:
+            EngineError: the device is not there, or ONNX Runtime cannot read the graph.
+        """
+        import onnxruntime as ort
+
+        self.device = _choose_device(config.device, ort.get_available_providers())
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = config.threads or _cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin while they wait slow every other process of the robot several times.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(self.device))
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
+        self._ort = ort
+        self.inputs = {port.name: tuple(port.shape) for port in self._session.get_inputs()}
+        self.outputs = {port.name: tuple(port.shape) for port in self._session.get_outputs()}
+
+    def run(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
+        """Run the graph once; see `Engine`."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            if isinstance(value, np.ndarray):
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            else:
+                binding.bind_ortvalue_input(name, value)
+        for name in self.outputs:
+            kind, index = self.device if name in keep else ("cpu", 0)
+            binding.bind_output(name, kind, index)
+        self._session.run_with_iobinding(binding)
+        values: list[ort.OrtValue] = binding.get_outputs()
+        return {
+            name: value if name in keep else value.numpy()
+            for name, value in zip(self.outputs, values, strict=True)
+        }
+
+
+def load_engine(
+    path: Path, config: RuntimeConfig, inputs: Collection[str], outputs: Collection[str]
+) -> Engine:
+    """Load one graph of a bundle with the backend that `config` names.
+
+    Raises:
+        EngineError: the backend or device is not there, the graph is unreadable, or it lacks one of the `inputs` or
+            `outputs` that its caller needs.
+    """
+    if config.backend not in BACKENDS:
+        raise EngineError(f"unknown backend {config.backend!r}: choose one of {', '.join(BACKENDS)}")
+    if config.backend == "tensorrt":
+        raise EngineError("this build has no TensorRT engines yet: use backend=onnxruntime or auto")
+    # Read by every OpenMP runtime at its start; ONNX Runtime builds of some boards use one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    engine = OnnxEngine(path, config)
+    _check_ports(path, "inputs", inputs, engine.inputs)
+    _check_ports(path, "outputs", outputs, engine.outputs)
+    return engine
+
+
+def _check_ports(path: Path, kind: str, needed: Collection[str], found: Collection[str]) -> None:
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise EngineError(
+            f"{path} lacks the {kind} {', '.join(missing)} (it has {', '.join(found)}): "
+            "it is not this graph of a bundle; make the bundle again with `esam3 export`"
+        )
+
+
+def _choose_device(device: str, providers: Collection[str]) -> tuple[str, int]:
+    has_cuda = "CUDAExecutionProvider" in providers
+    if device == "cpu" or (device == "auto" and not has_cuda):
+        return "cpu", 0
+    kind, _, index = "cuda:0".partition(":") if device == "auto" else device.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise EngineError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:0")
+    if not has_cuda:
+        raise EngineError(f"device {device!r} needs onnxruntime-gpu, which is not installed: install it or use device=cpu")
+    return "cuda", int(index or 0)
+
+
+def _providers(device: tuple[str, int]) -> list[Any]:
+    kind, index = device
+    if kind == "cpu":
+        return ["CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

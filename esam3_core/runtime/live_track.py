@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A track while it lives: what the tracker remembers of one instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.track import Box, Detection, State, Track
+
+SCORE_MEMORY = 0.7  # share of the old score in the smoothed one
+VELOCITY_MEMORY = 0.5  # share of the old velocity in the smoothed one
+HORIZON = 0.5  # s: beyond this, a constant velocity says nothing about where an unseen instance is
+
+
+@dataclass(eq=False)
+class LiveTrack:
+    """One instance; `id` is 0 until it is confirmed. Stamps are in seconds of image time."""
+
+    concept: str
+    score: float
+    box: Box
+    crop: CroppedMask
+    first_seen: float
+    last_seen: float
+    detected_at: float  # stamp of the detection that `box` and `crop` come from
+    hits: int = 1
+    id: int = 0
+    velocity: tuple[float, float] = (0.0, 0.0)  # pixels/s
+    visible: bool = True
+    announced: bool = False  # whether a frame with this id has been given out
+
+    @classmethod
+    def start(cls, detection: Detection, stamp: float) -> LiveTrack:
+        """A provisional track of an instance seen for the first time."""
+        return cls(detection.concept, detection.score, detection.box, detection.crop, stamp, stamp, stamp)
+
+    def predicted_shift(self, stamp: float) -> tuple[int, int]:
+        """Whole pixels that the instance has probably moved since its last detection."""
+        elapsed = min(stamp - self.detected_at, HORIZON)
+        return round(self.velocity[0] * elapsed), round(self.velocity[1] * elapsed)
+
+    def predicted_box(self, stamp: float) -> Box:
+        """The box where the instance probably is."""
+        dx, dy = self.predicted_shift(stamp)
+        x, y, width, height = self.box
+        return x + dx, y + dy, width, height
+
+    def predicted_crop(self, stamp: float) -> CroppedMask:
+        """The mask where the instance probably is."""
+        dx, dy = self.predicted_shift(stamp)
+        return self.crop.shifted(dx, dy) if dx or dy else self.crop
+
+    def see(self, detection: Detection, stamp: float) -> None:
+        """Continue the track with a detection."""
+        elapsed = stamp - self.detected_at
+        if elapsed > 0:
+            self.velocity = self._blend_velocity(detection.crop, elapsed)
+        self.score = SCORE_MEMORY * self.score + (1 - SCORE_MEMORY) * detection.score
+        self.box, self.crop = detection.box, detection.crop
+        self.last_seen = self.detected_at = stamp
+        self.hits += 1
+        self.visible = True
+
+    def miss(self) -> None:
+        """No detection continues the track in this frame."""
+        self.visible = False
+
+    def take_over(self, newer: LiveTrack) -> None:
+        """Go on with what a younger track of the same instance has seen."""
+        self.box, self.crop, self.velocity = newer.box, newer.crop, newer.velocity
+        self.last_seen, self.detected_at = newer.last_seen, newer.detected_at
+        self.score, self.visible = newer.score, newer.visible
+        self.hits += newer.hits
+
+    def report(self, stamp: float) -> Track:
+        """What the user is told of a confirmed track in the frame of `stamp`."""
+        state: State = "occluded" if not self.visible else "tracked" if self.announced else "new"
+        self.announced = True
+        box = self.predicted_box(stamp) if self.visible else self.box
+        crop = self.predicted_crop(stamp) if self.visible else CroppedMask.empty(self.crop.size)
+        return Track(self.id, self.concept, self.score, state, box, crop, self.first_seen, self.last_seen)
+
+    def _blend_velocity(self, crop: CroppedMask, elapsed: float) -> tuple[float, float]:
+        old, new = _centre(self.crop), _centre(crop)
+        measured = (new[0] - old[0]) / elapsed, (new[1] - old[1]) / elapsed
+        # The second detection gives the first velocity there is: nothing to smooth it with.
+        memory = VELOCITY_MEMORY if self.hits > 1 else 0.0
+        return (
+            memory * self.velocity[0] + (1 - memory) * measured[0],
+            memory * self.velocity[1] + (1 - memory) * measured[1],
+        )
+
+
+def _centre(crop: CroppedMask) -> tuple[float, float]:
+    x, y, width, height = crop.roi
+    return x + width / 2, y + height / 2

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks, cropped to where they are.
+
+A frame holds a few objects that each cover a few per cent of it. Whatever is done to a mask (compare, shift, pack,
+encode) is therefore done to its crop; the full frame is built only for those who ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+Roi = tuple[int, int, int, int]
+"""x, y, width, height in pixels of the frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class CroppedMask:
+    """A mask in a frame, kept as its tight crop.
+
+    `bits` are the pixels of the crop, `x`, `y` its top left corner and `size` (H, W) that of the frame. The crop lies
+    inside the frame. An empty mask has a crop of 0 x 0 pixels.
+    """
+
+    bits: BoolArray  # [h, w]
+    x: int
+    y: int
+    size: tuple[int, int]
+
+    @classmethod
+    def from_full(cls, mask: BoolArray) -> CroppedMask:
+        """Crop a mask [H, W] of bool to its tight box."""
+        height, width = mask.shape
+        return cls(mask, 0, 0, (height, width)).tight()
+
+    @classmethod
+    def empty(cls, size: tuple[int, int]) -> CroppedMask:
+        """A mask without pixels in a frame of (H, W)."""
+        return cls(np.zeros((0, 0), np.bool_), 0, 0, size)
+
+    @property
+    def roi(self) -> Roi:
+        """The crop's rectangle in the frame: x, y, width, height."""
+        height, width = self.bits.shape
+        return self.x, self.y, width, height
+
+    @cached_property
+    def area(self) -> int:
+        """Pixels in the mask."""
+        return int(np.count_nonzero(self.bits))
+
+    def full(self) -> BoolArray:
+        """The mask in its whole frame: bool [H, W]."""
+        mask = np.zeros(self.size, np.bool_)
+        x, y, width, height = self.roi
+        mask[y : y + height, x : x + width] = self.bits
+        return mask
+
+    def tight(self) -> CroppedMask:
+        """The same mask, its crop shrunk to the pixels that are set."""
+        rows = np.flatnonzero(self.bits.any(axis=1))
+        if rows.size == 0:
+            return CroppedMask.empty(self.size)
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(self.bits[top:bottom].any(axis=0))
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        return CroppedMask(self.bits[top:bottom, left:right], self.x + left, self.y + top, self.size)
+
+    def shifted(self, dx: int, dy: int) -> CroppedMask:
+        """The mask moved by whole pixels; what leaves the frame is cut off."""
+        height, width = self.size
+        x, y = self.x + dx, self.y + dy
+        left, top = max(0, -x), max(0, -y)
+        right = max(left, min(self.bits.shape[1], width - x))
+        bottom = max(top, min(self.bits.shape[0], height - y))
+        if right == left or bottom == top:
+            return CroppedMask.empty(self.size)
+        return CroppedMask(self.bits[top:bottom, left:right], x + left, y + top, self.size)
+
+
+def intersection(a: CroppedMask, b: CroppedMask) -> int:
+    """Pixels that two masks of one frame share."""
+    left, top = max(a.x, b.x), max(a.y, b.y)
+    right = min(a.x + a.bits.shape[1], b.x + b.bits.shape[1])
+    bottom = min(a.y + a.bits.shape[0], b.y + b.bits.shape[0])
+    if right <= left or bottom <= top:
+        return 0
+    crop_a = a.bits[top - a.y : bottom - a.y, left - a.x : right - a.x]
+    crop_b = b.bits[top - b.y : bottom - b.y, left - b.x : right - b.x]
+    return int(np.count_nonzero(crop_a & crop_b))
+
+
+def iou_matrix(a: Sequence[CroppedMask], b: Sequence[CroppedMask]) -> NDArray[np.float64]:
+    """Intersection over union of every pair, [len(a), len(b)], 0..1; two empty masks have 0."""
+    ious = np.zeros((len(a), len(b)))
+    for i, mask_a in enumerate(a):
+        for j, mask_b in enumerate(b):
+            shared = intersection(mask_a, mask_b)
+            if shared:
+                ious[i, j] = shared / (mask_a.area + mask_b.area - shared)
+    return ious
+
+
+def pack(mask: BoolArray, roi: Roi) -> NDArray[np.uint8]:
+    """The pixels of a mask [H, W] inside `roi` as bits, row by row without padding, lowest bit first.
+
+    Pixel k = y * width + x (relative to the roi) is set iff (data[k >> 3] >> (k & 7)) & 1.
+    """
+    x, y, width, height = roi
+    return np.packbits(mask[y : y + height, x : x + width], bitorder="little")
+
+
+def unpack(data: Any, roi: Roi, size: tuple[int, int]) -> CroppedMask:
+    """The mask that `pack` made, in a frame of `size` (H, W).
+
+    Args:
+        data: uint8 [ceil(width * height / 8)], or any buffer of such bytes; empty gives an empty mask.
+
+    Raises:
+        ValueError: the roi leaves the frame, or the number of bytes is not that of the roi.
+    """
+    x, y, width, height = roi
+    packed = np.frombuffer(data, np.uint8)
+    if packed.size == 0:
+        return CroppedMask.empty(size)
+    if x < 0 or y < 0 or x + width > size[1] or y + height > size[0]:
+        raise ValueError(f"roi {roi} leaves the frame of {size[1]} x {size[0]} pixels: was it packed for another?")
+    pixels = width * height
+    if packed.size != (pixels + 7) // 8:
+        raise ValueError(f"{packed.size} bytes cannot be a mask of {width} x {height} pixels: send the whole array")
+    bits = np.unpackbits(packed, count=pixels, bitorder="little").view(np.bool_)
+    return CroppedMask(bits.reshape(height, width), x, y, size)
+
+
+def encode_rle(mask: CroppedMask) -> dict[str, Any]:
+    """COCO compressed RLE of a mask: {"size": [H, W], "counts": str}."""
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask.full().view(np.uint8)))
+    return {"size": [int(n) for n in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def decode_rle(rle: dict[str, Any]) -> BoolArray:
+    """The mask bool [H, W] of a COCO compressed RLE."""
+    from pycocotools import mask as coco
+
+    counts = rle["counts"]
+    encoded = {"size": rle["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+    return np.ascontiguousarray(coco.decode(encoded)).view(np.bool_)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The roster: every live track, and how tracks are born, continued, merged and forgotten."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+
+from esam3_core.config import TrackerConfig
+from esam3_core.runtime.association import associate
+from esam3_core.runtime.live_track import LiveTrack
+from esam3_core.runtime.masks import CroppedMask, iou_matrix
+from esam3_core.runtime.track import Detection, Track
+
+MAX_ID = 65535  # ids travel as 16 bits
+logger = logging.getLogger(__name__)
+
+
+class Roster:
+    """Live tracks. Provisional ones have no id; an id, once given, is never given to another instance.
+
+    `born` and `forgotten` count confirmed tracks since the roster was made.
+    """
+
+    def __init__(self, config: TrackerConfig) -> None:
+        self.config = config
+        self.born = 0
+        self.forgotten = 0
+        self._tracks: list[LiveTrack] = []
+        self._last_id = 0
+
+    def update(self, detections: Sequence[Detection], stamp: float) -> list[Track]:
+        """Step with the detections of the frame of `stamp`, which may be none. Confirmed tracks, sorted by id."""
+        free = self._continue_tracks(detections, stamp)
+        self._forget_unseen(stamp)
+        self._start_tracks(free, stamp)
+        self._merge_duplicates(stamp)
+        self._confirm()
+        return self._report(stamp)
+
+    def coast(self, stamp: float) -> list[Track]:
+        """Step over a frame in which nothing was looked for: what was visible moves on as it moved."""
+        for track in self._tracks:
+            if track.visible:
+                track.last_seen = stamp
+        self._forget_unseen(stamp)
+        return self._report(stamp)
+
+    def keep_only(self, concepts: Collection[str]) -> None:
+        """Forget the tracks of other concepts."""
+        self._forget([track for track in self._tracks if track.concept not in concepts])
+
+    def clear(self) -> None:
+        """Forget every track; ids go on upward."""
+        self._forget(list(self._tracks))
+
+    def _continue_tracks(self, detections: Sequence[Detection], stamp: float) -> list[Detection]:
+        """Give each track its detection or a miss; returns the detections left over."""
+        used: set[int] = set()
+        for concept in {track.concept for track in self._tracks}:
+            tracks = [track for track in self._tracks if track.concept == concept]
+            found = [detection for detection in detections if detection.concept == concept]
+            pairs = associate(tracks, found, stamp, self.config.match_iou, self.config.reach)
+            for track, detection in pairs:
+                track.see(detection, stamp)
+            used |= {id(one) for pair in pairs for one in pair}
+        missed = [track for track in self._tracks if id(track) not in used]
+        for track in missed:
+            track.miss()
+        return [detection for detection in detections if id(detection) not in used]
+
+    def _forget_unseen(self, stamp: float) -> None:
+        self._forget(
+            [
+                track
+                for track in self._tracks
+                if not track.visible and (track.id == 0 or stamp - track.last_seen > self.config.max_age)
+            ]
+        )
+
+    def _start_tracks(self, detections: Sequence[Detection], stamp: float) -> None:
+        good = [detection for detection in detections if detection.score >= self.config.new_score]
+        good.sort(key=lambda detection: -detection.score)
+        room = max(0, self.config.max_tracks - len(self._tracks))
+        self._tracks += [LiveTrack.start(detection, stamp) for detection in good[:room]]
+
+    def _merge_duplicates(self, stamp: float) -> None:
+        """Two tracks of one instance become one, under the older id."""
+        oldest_first = sorted(self._tracks, key=lambda track: (track.id == 0, track.id, track.first_seen))
+        crops = [track.predicted_crop(stamp) for track in oldest_first]
+        gone: list[LiveTrack] = []
+        for i, older in enumerate(oldest_first):
+            for j in range(i + 1, len(oldest_first)):
+                newer = oldest_first[j]
+                if older in gone or newer in gone or not newer.visible or older.concept != newer.concept:
+                    continue
+                # Two that were seen beside each other are two instances, however much they overlap now.
+                if not older.visible and newer.first_seen <= older.last_seen:
+                    continue
+                if not _overlap_more(crops[i], crops[j], self.config.merge_iou):
+                    continue
+                if not older.visible:
+                    older.take_over(newer)
+                gone.append(newer)
+        self._forget(gone)
+
+    def _confirm(self) -> None:
+        for track in self._tracks:
+            if track.id == 0 and track.hits >= self.config.min_hits:
+                track.id = self._next_id()
+                self.born += 1
+
+    def _next_id(self) -> int:
+        alive = {track.id for track in self._tracks}
+        if self._last_id == MAX_ID:
+            logger.warning("all %d ids have been given: starting again at 1", MAX_ID)
+        candidate = self._last_id % MAX_ID + 1
+        while candidate in alive:
+            candidate = candidate % MAX_ID + 1
+        self._last_id = candidate
+        return candidate
+
+    def _forget(self, gone: Sequence[LiveTrack]) -> None:
+        self.forgotten += sum(track.id != 0 for track in gone)
+        leaving = {id(track) for track in gone}
+        self._tracks = [track for track in self._tracks if id(track) not in leaving]
+
+    def _report(self, stamp: float) -> list[Track]:
+        confirmed = sorted((track for track in self._tracks if track.id), key=lambda track: track.id)
+        return [track.report(stamp) for track in confirmed]
+
+
+def _overlap_more(a: CroppedMask, b: CroppedMask, iou: float) -> bool:
+    # The IoU of two masks cannot exceed the ratio of their areas.
+    if min(a.area, b.area) <= iou * max(a.area, b.area):
+        return False
+    return bool(iou_matrix([a], [b])[0, 0] > iou)
