@@ -81,9 +81,7 @@ class DetectorConfig:
     duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
 
     def __post_init__(self) -> None:
-        _check_ranges(
-            self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1)
-        )
+        _check_ranges(self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,15 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         _check_ranges(
-            self, match_iou=(0, 1), new_score=(0, 1), min_hits=(1, 1000), max_age=(0, 3600), merge_iou=(0, 1),
-            detect_every=(1, 1000), max_tracks=(1, 1000), reach=(0, 100),
+            self,
+            match_iou=(0, 1),
+            new_score=(0, 1),
+            min_hits=(1, 1000),
+            max_age=(0, 3600),
+            merge_iou=(0, 1),
+            detect_every=(1, 1000),
+            max_tracks=(1, 1000),
+            reach=(0, 100),
         )
 
 

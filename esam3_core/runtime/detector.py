@@ -33,7 +33,9 @@ def run_detector(engine: Engine, features: Mapping[str, Any], prompt: Prompt, ba
     return [engine.run({**given, "prompt": prompt.tokens[part], "prompt_pad": prompt.pad[part]}) for part in slices]
 
 
-def read_detections(raw: Raw, concepts: tuple[str, ...], config: DetectorConfig, size: tuple[int, int]) -> list[Detection]:
+def read_detections(
+    raw: Raw, concepts: tuple[str, ...], config: DetectorConfig, size: tuple[int, int]
+) -> list[Detection]:
     """The detections in one raw output, concept by concept, best first.
 
     Args:

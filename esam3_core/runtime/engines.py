@@ -73,14 +73,11 @@ class OnnxEngine:
         self._session.run_with_iobinding(binding)
         values: list[ort.OrtValue] = binding.get_outputs()
         return {
-            name: value if name in keep else value.numpy()
-            for name, value in zip(self.outputs, values, strict=True)
+            name: value if name in keep else value.numpy() for name, value in zip(self.outputs, values, strict=True)
         }
 
 
-def load_engine(
-    path: Path, config: RuntimeConfig, inputs: Collection[str], outputs: Collection[str]
-) -> Engine:
+def load_engine(path: Path, config: RuntimeConfig, inputs: Collection[str], outputs: Collection[str]) -> Engine:
     """Load one graph of a bundle with the backend that `config` names.
 
     Raises:
@@ -116,7 +113,9 @@ def _choose_device(device: str, providers: Collection[str]) -> tuple[str, int]:
     if kind != "cuda" or not (index or "0").isdigit():
         raise EngineError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:0")
     if not has_cuda:
-        raise EngineError(f"device {device!r} needs onnxruntime-gpu, which is not installed: install it or use device=cpu")
+        raise EngineError(
+            f"device {device!r} needs onnxruntime-gpu, which is not installed: install it or use device=cpu"
+        )
     return "cuda", int(index or 0)
 
 

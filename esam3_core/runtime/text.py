@@ -38,7 +38,9 @@ def normalise(concept: Any) -> str:
         ConceptError: it is not a str, is empty, has control characters or is longer than MAX_CONCEPT_LENGTH.
     """
     if not isinstance(concept, str):
-        raise ConceptError(f"a concept must be a noun phrase such as 'red mug', not {type(concept).__name__} {concept!r}")
+        raise ConceptError(
+            f"a concept must be a noun phrase such as 'red mug', not {type(concept).__name__} {concept!r}"
+        )
     words = " ".join(unicodedata.normalize("NFC", concept).lower().split())
     if not words:
         raise ConceptError("a concept is empty: give a noun phrase such as 'red mug'")
