@@ -20,7 +20,7 @@ fi
 
 if [ -d "$_esam3_root/.venv/share/rclpy" ]; then # ROS 2 from wheels
   export ROS_VERSION=2 ROS_PYTHON_VERSION=3
-  ROS_DISTRO="$(cat "$VIRTUAL_ENV/.ros_distro" 2>/dev/null || echo jazzy)"
+  ROS_DISTRO="$(sed "s/^wheels //" "$VIRTUAL_ENV/.ros" 2> /dev/null || echo jazzy)"
   export ROS_DISTRO
   # The wheels would otherwise start every Python process twice to set the library path themselves.
   export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
