@@ -142,7 +142,11 @@ def encode_rle(mask: CroppedMask) -> dict[str, Any]:
     """COCO compressed RLE of a mask: {"size": [H, W], "counts": str}."""
     from pycocotools import mask as coco
 
-    encoded = coco.encode(np.asfortranarray(mask.full().view(np.uint8)))
+    # pycocotools reads column by column: filled in that order, the frame need not be copied.
+    pixels = np.zeros(mask.size, np.uint8, order="F")
+    x, y, width, height = mask.roi
+    pixels[y : y + height, x : x + width] = mask.bits
+    encoded = coco.encode(pixels)
     return {"size": [int(n) for n in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 

@@ -19,6 +19,7 @@ from esam3_core.runtime.stages import Stages
 from esam3_core.runtime.text import Prompt, TextEncoder, normalise_all
 from esam3_core.runtime.track import Detection
 from esam3_core.runtime.tracker import Tracker
+from esam3_core.runtime.upsample import upsample_mask
 
 DETECTOR_INPUTS = (*FEATURES, "prompt", "prompt_pad")
 DETECTOR_OUTPUTS = ("boxes", "logits", "presence", "kept", "masks")
@@ -114,6 +115,8 @@ class Student:
         size = self.bundle.student.size
         names = normalise_all(concepts) or ("object",)
         self.detect(np.zeros((size, size, 3), np.uint8), self.encode_concepts(names))
+        # The black frame holds nothing, but OpenCV also sets itself up at its first use.
+        upsample_mask(np.ones((size // 4, size // 4), np.float32), 0.0, (size, size))
         self.stages.start_frame()
 
     def _encode_image(self, image: Image) -> dict[str, Any]:
