@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture, its instances, and what is known about which phrases are true of them.
+
+Real data sets are silent about most phrases: a COCO "cup" may be a mug or red, and a plate beside it is not annotated
+at all. `truth` therefore has three answers: these instances, none, or unknown; unknown pairs are never trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from esam3_core.scenes.vocabulary import NOUNS
+
+_BY_LENGTH = sorted(NOUNS, key=len, reverse=True)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What may be said of one instance."""
+
+    phrases: frozenset[str]  # true of it
+    maybe: frozenset[str] = frozenset()  # nouns that may or may not be true of it
+    attributed: bool = False  # phrases lists every true colour, pattern, material and size too
+
+
+@dataclass
+class Sample:
+    """One picture for training or evaluation."""
+
+    image: np.ndarray  # uint8 [H, W, 3] RGB
+    masks: np.ndarray  # uint8 [n, H, W], 0 or 1
+    labels: list[Label]  # n
+    ignored: np.ndarray | None = None  # uint8 [H, W]: crowds and other regions nothing is known about
+    absent: tuple[str, ...] = ()  # hard negatives: phrases that look right but match nothing
+    known_nouns: frozenset[str] | None = None  # nouns annotated in this picture; None = all
+    key: str = ""
+    hidden: list[Label] = field(default_factory=list)  # objects that show too little to be found or denied
+
+
+def noun_of(phrase: str) -> str:
+    """The vocabulary's noun that ends a phrase ("red wine glass" -> "wine glass"), else the phrase itself."""
+    for noun in _BY_LENGTH:
+        if phrase == noun or phrase.endswith(" " + noun):
+            return noun
+    return phrase
+
+
+def truth(sample: Sample, phrase: str) -> list[int] | None:
+    """Indices of the instances a phrase is true of; an empty list if none is, None if nobody knows."""
+    noun = noun_of(phrase)
+    hits = [i for i, label in enumerate(sample.labels) if phrase in label.phrases]
+    if not hits and any(phrase in label.phrases or noun in label.maybe for label in sample.hidden):
+        return None
+    if not hits and sample.known_nouns is not None and noun not in sample.known_nouns:
+        return None
+    for label in sample.labels:
+        if noun in label.maybe:
+            return None
+        if phrase != noun and noun in label.phrases and not label.attributed:
+            return None
+    return hits

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distillation: the stages that make a student."""

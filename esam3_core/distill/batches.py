@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of several sources, augmented, with prompts, as batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from esam3_core.data.augment import View, view
+from esam3_core.data.paste import CutOut, paste
+from esam3_core.data.sample import Sample, truth
+from esam3_core.distill.prompts import Prompt, choose_prompts
+from esam3_core.scenes.vocabulary import NOUNS
+
+
+class Source(Protocol):
+    """Anything with samples."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass
+class Batch:
+    """B pictures and C (picture, prompt) pairs. G = S / 16, cells of the image tokens; H = S / 4."""
+
+    frames: Tensor  # uint8 [B, S, S, 3]
+    pair_frame: Tensor  # int64 [C], which picture a pair asks about
+    tokens: Tensor  # int64 [C, L]
+    boxes: list[Tensor]  # C x [n, 4] cxcywh of the instances each pair is true of
+    masks: list[Tensor]  # C x [n, H, H]
+    ignored: Tensor  # [B, H, H]
+    noun_target: Tensor  # [B, nouns, G, G], share of each cell covered by the noun
+    noun_known: Tensor  # [B, nouns], 1 where the answer is known
+    texts: list[str]  # C
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How batches are mixed."""
+
+    size: int  # S
+    pictures: int  # B
+    prompts: int  # per picture
+    paste_share: float  # of pictures that get cut-outs
+    weights: tuple[float, ...]  # of the sources
+
+
+class Batches(IterableDataset[Batch]):
+    """Endless batches. Batch number i depends on seed and i alone, so a resumed run sees what it would have seen.
+
+    Args:
+        sources: data sets, drawn by `recipe.weights`.
+        cuts: cut-outs for pasting.
+        others: nouns outside the vocabulary, to deny.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        cuts: Sequence[CutOut],
+        others: list[str],
+        tokenizer: Tokenizer,
+        recipe: Recipe,
+        seed: int,
+        first: int = 0,
+    ) -> None:
+        self.sources, self.cuts, self.others = sources, cuts, others
+        self.tokenizer, self.recipe, self.seed, self.first = tokenizer, recipe, seed, first
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        step, stride = (self.first, 1) if worker is None else (self.first + worker.id, worker.num_workers)
+        while True:
+            yield self.batch(step)
+            step += stride
+
+    def batch(self, step: int) -> Batch:
+        """Batch number `step`."""
+        rng = np.random.default_rng([self.seed, step])
+        recipe = self.recipe
+        weights = np.array(recipe.weights) / sum(recipe.weights)
+        items: list[tuple[View, list[Prompt]]] = []
+        while len(items) < recipe.pictures:
+            source = self.sources[rng.choice(len(self.sources), p=weights)]
+            sample = source[int(rng.integers(len(source)))]
+            if self.cuts and rng.random() < recipe.paste_share:
+                picks = rng.integers(len(self.cuts), size=rng.integers(1, 4))
+                sample = paste(sample, [self.cuts[i] for i in picks], rng)
+            seen = view(sample, recipe.size, rng)
+            prompts = choose_prompts(seen.sample, recipe.prompts, self.others, rng)
+            if prompts:
+                items.append((seen, prompts))
+        return collate(items, self.tokenizer)
+
+
+def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer) -> Batch:
+    """Views with their prompts -> one batch."""
+    texts = [prompt.text for _, prompts in items for prompt in prompts]
+    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
+    boxes, masks, frame = [], [], []
+    for index, (seen, prompts) in enumerate(items):
+        for prompt in prompts:
+            hits = list(prompt.hits)
+            boxes.append(torch.from_numpy(seen.boxes[hits]))
+            masks.append(torch.from_numpy(seen.masks[hits]))
+            frame.append(index)
+    nouns = [noun_cells(seen) for seen, _ in items]
+    return Batch(
+        torch.from_numpy(np.stack([seen.image for seen, _ in items])),
+        torch.tensor(frame),
+        tokens,
+        boxes,
+        masks,
+        torch.from_numpy(np.stack([seen.ignored for seen, _ in items])),
+        torch.from_numpy(np.stack([target for target, _ in nouns])),
+        torch.from_numpy(np.stack([known for _, known in nouns])),
+        texts,
+    )
+
+
+def noun_cells(seen: View) -> tuple[np.ndarray, np.ndarray]:
+    """For every noun: the share of each token's cell it covers [nouns, G, G], and whether that is known [nouns]."""
+    cells = seen.ignored.shape[0] // 4
+    target = np.zeros((len(NOUNS), cells, cells), np.float32)
+    known = np.zeros(len(NOUNS), np.float32)
+    coarse = seen.masks.reshape(-1, cells, 4, cells, 4).mean((2, 4))  # [n, G, G]
+    for index, noun in enumerate(NOUNS):
+        hits = truth(seen.sample, noun)
+        if hits is None:
+            continue
+        known[index] = 1
+        if hits:
+            target[index] = coarse[hits].sum(0).clip(0, 1)
+    return target, known

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which phrases to ask for a picture: some that are true, some that look true and are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from esam3_core.data.sample import Sample, noun_of, truth
+from esam3_core.scenes.vocabulary import NOUNS, SYNONYMS
+
+PLURAL_SHARE = 0.1  # of prompts that ask in the plural, with an article or for a synonym
+ATTRIBUTE_SHARE = 0.45  # of the true prompts that name more than a noun
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question to the student and its answer."""
+
+    text: str  # as a person might put it
+    phrase: str  # as the labels put it
+    hits: tuple[int, ...]  # indices of the instances it is true of
+
+
+def choose_prompts(
+    sample: Sample, count: int, others: list[str], rng: np.random.Generator
+) -> list[Prompt]:
+    """Choose `count` prompts whose answer is known.
+
+    Args:
+        sample: the picture after augmentation.
+        count: how many; fewer come back only if the picture's labels answer fewer.
+        others: nouns outside the vocabulary, to deny.
+        rng: source of chance.
+    """
+    wanted_true = int(rng.integers(1, count))
+    true = _true_phrases(sample, wanted_true, rng)
+    prompts = [_prompt(phrase, hits, rng) for phrase, hits in true]
+    prompts += [_prompt(phrase, (), rng) for phrase in _false_phrases(sample, count - len(prompts), others, rng)]
+    return prompts
+
+
+def _true_phrases(
+    sample: Sample, count: int, rng: np.random.Generator
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Phrases that are true of something: nouns and attributed nouns, each kind of object as likely as another."""
+    by_noun: dict[str, list[str]] = {}
+    for label in sample.labels:
+        for phrase in label.phrases:
+            by_noun.setdefault(noun_of(phrase), []).append(phrase)
+    chosen: dict[str, tuple[int, ...]] = {}
+    nouns = sorted(by_noun)
+    rng.shuffle(nouns)
+    nouns.sort(key=lambda noun: noun not in NOUNS)
+    for noun in nouns * 2:
+        if len(chosen) == count:
+            break
+        attributed = sorted({p for p in by_noun[noun] if p != noun})
+        wants_more = attributed and rng.random() < ATTRIBUTE_SHARE
+        phrase = attributed[rng.integers(len(attributed))] if wants_more else noun
+        hits = truth(sample, phrase)
+        if hits:
+            chosen[phrase] = tuple(hits)
+    return list(chosen.items())
+
+
+def _false_phrases(
+    sample: Sample, count: int, others: list[str], rng: np.random.Generator
+) -> list[str]:
+    """Phrases known to be true of nothing: hard negatives, absent nouns of the vocabulary, other nouns."""
+    chosen: list[str] = []
+    for _ in range(20 * max(count, 0)):
+        if len(chosen) == count:
+            break
+        kind = rng.random()
+        if kind < 0.45 and sample.absent:
+            phrase = sample.absent[rng.integers(len(sample.absent))]
+        elif kind < 0.85 or not others:
+            phrase = NOUNS[rng.integers(len(NOUNS))]
+        else:
+            phrase = others[rng.integers(len(others))]
+        denied = truth(sample, phrase) == [] or (phrase in others and _unheard(sample, phrase))
+        if denied and phrase not in chosen:
+            chosen.append(phrase)
+    return chosen
+
+
+def _unheard(sample: Sample, phrase: str) -> bool:
+    """Is a noun outside the vocabulary not even part of a label? Then it is as good as absent."""
+    words = set(phrase.split())
+    return not any(words & set(known.split()) for label in sample.labels for known in label.phrases)
+
+
+def _prompt(phrase: str, hits: tuple[int, ...], rng: np.random.Generator) -> Prompt:
+    text = phrase
+    if rng.random() < PLURAL_SHARE:
+        noun = noun_of(phrase)
+        synonyms = SYNONYMS.get(noun, ())
+        way = rng.integers(3)
+        if way == 0 and synonyms:
+            text = phrase[: -len(noun)] + synonyms[rng.integers(len(synonyms))]
+        elif way == 1:
+            text = ("an " if phrase[0] in "aeiou" else "a ") + phrase
+        else:
+            text = phrase + ("es" if phrase.endswith(("x", "s", "ss")) else "s")
+    return Prompt(text, phrase, hits)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3, end to end: a student learns to find what a phrase names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from esam3_core.config import DistillConfig, SourceConfig
+from esam3_core.data.paste import CutOut, cut_outs
+from esam3_core.data.real import RealFolder
+from esam3_core.data.scenes import SceneShards
+from esam3_core.distill.batches import Batch, Batches, Recipe, Source
+from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
+from esam3_core.distill.text.phrases import negative_nouns
+from esam3_core.nn.student import Student
+from esam3_core.nn.text import load_text_encoder, pad_mask
+from esam3_core.nn.trunk import load_imagenet
+from esam3_core.scenes.vocabulary import NOUNS
+
+
+class Stage3:
+    """What the fit loop needs: a student, batches, a loss.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: DistillConfig) -> None:
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.student = Student(config.student)
+        text = Path(config.text)
+        self.tokenizer_path = text / "tokenizer.json"
+        self.student.text_encoder = load_text_encoder(text, config.student.text, config.student.width)
+        if config.imagenet and config.student.variant == "en_s":
+            load_imagenet(self.student.image_encoder.trunk)
+        if config.start:
+            state = torch.load(config.start, map_location="cpu", weights_only=True)
+            self.student.load_state_dict(state["average"])
+        self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
+        self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
+        self.weights = LossWeights()
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Parameter groups with their learning rates; what must not train gets no gradient."""
+        trunk, rest = [], []
+        for name, parameter in self.student.named_parameters():
+            if name.startswith("image_encoder.trunk."):
+                short = name.removeprefix("image_encoder.trunk.body.")
+                if short.startswith(self.config.frozen):
+                    parameter.requires_grad_(False)
+                else:
+                    trunk.append(parameter)
+            elif name.startswith("text_encoder.") and not name.startswith("text_encoder.project."):
+                parameter.requires_grad_(False)
+            else:
+                rest.append(parameter)
+        return [
+            {"params": rest, "rate": self.config.rate},
+            {"params": trunk, "rate": self.config.trunk_rate},
+        ]
+
+    def batches(self, first: int) -> Batches:
+        """Batches from number `first` on."""
+        config = self.config
+        sources = [open_source(source) for source in config.sources]
+        cuts: list[CutOut] = []
+        for source, opened in zip(config.sources, sources, strict=True):
+            if source.cut_outs:
+                cuts += [cut for i in range(len(opened)) for cut in cut_outs(opened[i])]
+        recipe = Recipe(
+            config.size,
+            config.pictures,
+            config.prompts,
+            config.paste_share,
+            tuple(source.weight for source in config.sources),
+        )
+        return Batches(sources, cuts, negative_nouns(), self.tokenizer, recipe, config.seed, first)
+
+    def train_mode(self, step: int) -> None:
+        """Training mode; the trunk's BatchNorm keeps its ImageNet statistics, and the trunk waits at first."""
+        self.student.train()
+        self.student.text_encoder.eval()
+        for module in self.student.image_encoder.trunk.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        waits = step < self.config.frozen_steps
+        for name, parameter in self.student.image_encoder.trunk.body.named_parameters():
+            parameter.requires_grad_(not waits and not name.startswith(self.config.frozen))
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Weighted sum of all terms, and each term for the log."""
+        student = self.student
+        features = student.image_encoder(batch.frames)
+        pad = pad_mask(batch.tokens)
+        out = student.detect(features.take(batch.pair_frame), student.text_encoder(batch.tokens), pad)
+        grid = (features.p16.shape[2], features.p16.shape[3])
+        ignored = batch.ignored[batch.pair_frame]
+        terms = concept_losses(student, out, Targets(batch.boxes, batch.masks, ignored, grid))
+        terms["noun"] = self.noun_term(features.p16, batch)
+        total = sum(getattr(self.weights, name) * value for name, value in terms.items())
+        assert isinstance(total, Tensor)
+        return total, {name: float(value.detach()) for name, value in terms.items()}
+
+    def noun_term(self, p16: Tensor, batch: Batch) -> Tensor:
+        """Every image token against every noun of the vocabulary."""
+        tokens = p16.flatten(2).transpose(1, 2)  # [B, N, d]
+        summary = self.student.text_encoder(self.nouns.to(p16.device))[:, 0]
+        logits = self.student.detector.align.logits(tokens, summary).transpose(1, 2)  # [B, nouns, N]
+        ignored = nn.functional.adaptive_max_pool2d(batch.ignored[:, None], p16.shape[2:]).flatten(1)
+        return noun_loss(logits, batch.noun_target.flatten(2), batch.noun_known, ignored)
+
+
+def open_source(source: SourceConfig) -> Source:
+    """Open one data set of a run: its training part.
+
+    Raises:
+        ValueError: for a kind that does not exist.
+    """
+    if source.kind == "scenes":
+        return SceneShards(Path(source.path))
+    if source.kind == "real":
+        return RealFolder(Path(source.path), "train")
+    raise ValueError(f"source kind {source.kind!r} is not known: use scenes or real")
