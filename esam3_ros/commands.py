@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a configured tracker node can be told: other concepts by service or topic, and to forget its tracks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.task import Future
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from esam3_ros.concept_control import Change, ConceptControl
+from esam3_ros.executor_queue import ExecutorQueue
+from esam3_ros.mailbox import Worker
+from esam3_ros.processor import Frame, Processor
+from esam3_ros.qos import RESULT
+from esam3_ros.srv import SetConcepts
+
+
+class Commands:
+    """`~/set_concepts`, `~/concept` and `~/reset`, from construction until `destroy`.
+
+    Handlers run on the executor thread; what they ask for happens on the worker, between two frames.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        control: ConceptControl,
+        queue: ExecutorQueue,
+        processor: Processor,
+        worker: Worker[Frame],
+        nouns: list[str],
+    ) -> None:
+        """`nouns` are what the bundle claims to know."""
+        self._node = node
+        self._control = control
+        self._queue = queue
+        self._processor = processor
+        self._worker = worker
+        self._nouns = nouns
+        self._services = (
+            node.create_service(SetConcepts, "~/set_concepts", self._on_set_concepts),
+            node.create_service(Trigger, "~/reset", self._on_reset),
+        )
+        self._topic = node.create_subscription(String, "~/concept", self._on_concept, RESULT)
+        control.attach(self._apply)
+
+    def destroy(self) -> None:
+        """Take services and topic down; whoever still waits gets an answer."""
+        self._control.detach()
+        for service in self._services:
+            self._node.destroy_service(service)
+        self._node.destroy_subscription(self._topic)
+
+    def _apply(self, change: Change) -> None:
+        def apply() -> None:
+            error = ""
+            try:
+                self._processor.set_concepts(change.concepts, change.version, change.keep_tracks)
+            except Exception as failure:
+                error = f"the concepts could not be put in force: {failure}"
+                raise
+            finally:
+                self._queue.put(lambda: self._settle(change, error))
+
+        self._worker.mailbox.order(apply)
+
+    def _settle(self, change: Change, error: str) -> None:
+        self._control.settle(change, error)
+        if error:
+            self._node.get_logger().error(error)
+        else:
+            self._node.get_logger().info(f"{self._describe(change)} (version {change.version})")
+
+    async def _on_set_concepts(self, request: Any, response: Any) -> Any:
+        refusal, change = self._control.request(request.concepts, request.keep_tracks)
+        if not refusal:
+            await change.future
+            refusal = change.error
+        if refusal:
+            self._node.get_logger().error(f"~/set_concepts refused: {refusal}")
+        response.success = not refusal
+        response.message = refusal or self._describe(change)
+        response.version = self._control.version if refusal else change.version
+        return response
+
+    def _on_concept(self, message: String) -> None:
+        refusal, _ = self._control.request(message.data.split(","))
+        if refusal:
+            self._node.get_logger().error(f"~/concept refused: {refusal}")
+
+    async def _on_reset(self, request: Any, response: Any) -> Any:
+        forgotten = Future()
+
+        def forget() -> None:
+            count = self._processor.forget("~/reset was called")
+            self._queue.put(lambda: forgotten.set_result(count))
+
+        self._worker.mailbox.order(forget)
+        count = await forgotten
+        response.success, response.message = True, f"forgot {count} tracks; ids go on upward"
+        return response
+
+    def _describe(self, change: Change) -> str:
+        if not change.concepts:
+            return "no concept: idle, every frame gets an empty TrackArray"
+        text = f"searching for {', '.join(change.concepts)}"
+        unknown = [concept for concept in change.concepts if not claims(self._nouns, concept)]
+        if unknown:
+            text += f"; this bundle does not claim to know {', '.join(unknown)}, only {', '.join(self._nouns)}"
+        return text
+
+
+def claims(nouns: list[str], concept: str) -> bool:
+    """Whether a concept ends in a noun that the bundle claims to know, as "red mug" does in "mug"."""
+    return any(concept == noun or concept.endswith(f" {noun}") for noun in nouns)

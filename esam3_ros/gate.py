@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frames are processed: neither too old nor too many, and what their stamps say about time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esam3_core.config import NodeConfig
+
+PLAUSIBLE_AGE = (-1.0, 60.0)  # s: outside, stamps come from another clock and say nothing about delay
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What to do with one frame."""
+
+    refused: str  # "", "stale" or "rate"
+    stamp: float  # s, for the tracker: the image's stamp, or the arrival when it has none
+    same_clock: bool  # False: stamps are of another clock, ages count from the arrival
+
+
+class Gate:
+    """Decides frame by frame; a stamp that goes back (a bag that loops) starts anew."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._due = 0.0
+
+    def forget(self) -> None:
+        """Start anew: the next frame may have any stamp."""
+        self._last = None
+
+    def admit(self, stamp: float, now: float, waited: float, config: NodeConfig) -> Admission:
+        """Judge a frame.
+
+        Args:
+            stamp: the image's, s; 0 means that the driver set none.
+            now: the node's clock, s.
+            waited: s since the frame arrived.
+        """
+        low, high = PLAUSIBLE_AGE
+        same_clock = low <= now - stamp <= high
+        age = now - stamp if same_clock else waited
+        stamp = stamp or now - waited
+        starts = self._last is None or stamp < self._last
+        self._last = stamp
+        refused = "stale" if config.max_frame_age and age > config.max_frame_age else ""
+        if not refused and config.max_rate:
+            refused = self._limit(stamp, 1.0 / config.max_rate, starts)
+        return Admission(refused, stamp, same_clock)
+
+    def _limit(self, stamp: float, period: float, starts: bool) -> str:
+        # Stamps jitter: a frame that comes a fifth of a period early is still the one that was due.
+        if not starts and stamp < self._due - 0.2 * period:
+            return "rate"
+        self._due = period + (stamp if starts else max(self._due, stamp - period))
+        return ""

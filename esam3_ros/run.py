@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spinning a node as a process: one executor thread, a clean end on Ctrl-C and SIGTERM, no death by exception."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+
+def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None) -> None:
+    """Create a node, spin it until the process is asked to stop, and take it down.
+
+    A node may have a `close()` method, which ends its threads; it is called before the node is destroyed.
+    """
+    rclpy.init(args=None if arguments is None else list(arguments))
+    node = None
+    try:
+        node = create()
+        spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave threads half closed
+        if node is not None:
+            getattr(node, "close", lambda: None)()
+            node.destroy_node()
+        if rclpy.ok():
+            rclpy.shutdown()
+
+
+def spin(node: Node) -> None:
+    """Spin a node on this thread; an exception in a callback is logged and the node goes on."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while rclpy.ok():
+            try:
+                executor.spin()
+            except (KeyboardInterrupt, ExternalShutdownException):
+                raise
+            except Exception:
+                node.get_logger().error(f"a callback failed, the node goes on:\n{traceback.format_exc()}")
+    finally:
+        executor.shutdown(timeout_sec=1.0)
