@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
@@ -186,9 +186,52 @@ def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(fields)}")
-    nested = {"text": TextConfig}
-    built = {
-        name: from_dict(nested[name], value) if name in nested and isinstance(value, dict) else value
-        for name, value in values.items()
-    }
+    hints = get_type_hints(cls)
+    built = {name: _build(hints[name], value) for name, value in values.items()}
     return cls(**built)
+
+
+def _build(hint: Any, value: Any) -> Any:
+    """A value of a YAML file as the type a field is declared with."""
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return from_dict(hint, value)  # type: ignore[type-var]
+    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_build(get_args(hint)[0], item) for item in value)
+    return value
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One data set of a training run."""
+
+    path: str  # folder of scene shards or of real pictures
+    kind: str = "scenes"  # scenes, real
+    weight: float = 1.0  # how often it is drawn, against the others
+    cut_outs: bool = False  # its instances may be pasted into other pictures
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """One training run of stage 3. Everything that decides the result is here; the run's folder keeps a copy."""
+
+    student: StudentConfig = field(default_factory=StudentConfig)
+    sources: tuple[SourceConfig, ...] = ()
+    text: str = ""  # folder with text.safetensors and tokenizer.json
+    imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
+    start: str = ""  # checkpoint of another run to start from, "" = none
+    size: int = 256  # pixels at which pictures are trained; the student runs at student.size
+    pictures: int = 16  # per step
+    prompts: int = 3  # per picture
+    paste_share: float = 0.4  # of pictures that get cut-outs
+    steps: int = 3000
+    warmup: int = 100  # steps
+    decay: int = 800  # last steps, over which the learning rate falls to a fiftieth
+    frozen_steps: int = 300  # first steps during which the whole trunk keeps its weights
+    frozen: tuple[str, ...] = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # parts of the trunk that never train
+    rate: float = 4e-4  # learning rate of neck and detector
+    trunk_rate: float = 1e-4
+    weight_decay: float = 0.02
+    clip: float = 1.0  # gradient norm
+    average: float = 0.998  # decay of the weights' running average, which is what is exported
+    checkpoint_every: float = 180.0  # s
+    seed: int = 0
