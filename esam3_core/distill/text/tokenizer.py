@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The student's tokenizer: lower-cased WordPiece whose vocabulary is everyday words first, pieces of words second."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")  # ids 0..3
+PIECES = 1800  # entries kept for letters and pieces of words
+CONTINUED = "##"
+
+
+def _blank(vocab: dict[str, int]) -> Tokenizer:
+    """A tokenizer over a vocabulary: lower case, no accents, split at spaces and punctuation."""
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=SPECIAL[1], max_input_chars_per_word=64))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def count_words(phrases: list[str]) -> Counter[str]:
+    """How often each plain word stands in the phrases."""
+    return Counter(word for phrase in phrases for word in re.findall(r"[a-z]+", phrase.lower()))
+
+
+def learn_pieces(counts: Counter[str], size: int) -> list[str]:
+    """Letters and the commonest pieces of these words, continued ones with ##."""
+    tokenizer = _blank({})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789-'&.,%+/"),
+        continuing_subword_prefix=CONTINUED,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(list(counts), trainer)  # each word once: pieces serve rare words
+    vocab = set(tokenizer.get_vocab()) - set(SPECIAL)
+    inner = {CONTINUED + c for c in "abcdefghijklmnopqrstuvwxyz0123456789"} | {"##s", "##es", "##ies"}
+    return sorted(vocab | inner)
+
+
+def is_inflected(word: str, words: Counter[str]) -> bool:
+    """Whether a word is another one with a plural ending: it is then spelled as that word and ##s."""
+    return any(word.endswith(e) and word[: -len(e)] in words for e in ("s", "es"))
+
+
+def build_tokenizer(phrases: list[str], size: int, context: int) -> Tokenizer:
+    """A tokenizer of at most `size` entries that gives `context` ids for every text.
+
+    Args:
+        phrases: the corpus; its most frequent words become single tokens.
+        size: entries of the vocabulary.
+        context: tokens per text, start and end included; longer texts are cut, shorter ones padded with id 0.
+    """
+    counts = count_words(phrases)
+    vocab = dict.fromkeys([*SPECIAL, *learn_pieces(counts, PIECES)])
+    for word, _ in counts.most_common():
+        if len(vocab) >= size:
+            break
+        if not is_inflected(word, counts):
+            vocab.setdefault(word)
+    tokenizer = _blank({entry: i for i, entry in enumerate(vocab)})
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(context)
+    tokenizer.enable_padding(length=context, pad_id=0, pad_token=SPECIAL[0])
+    return tokenizer
