@@ -5,6 +5,8 @@
     found = student.segment(image, ["cup", "red mug"])
     tracker = student.track(["cup"])
     tracks = tracker.step(image, stamp)
+
+Nothing heavy is imported before `load` is called.
 """
 
 from __future__ import annotations

@@ -107,13 +107,12 @@ def iou_matrix(a: Sequence[CroppedMask], b: Sequence[CroppedMask]) -> NDArray[np
     return ious
 
 
-def pack(mask: BoolArray, roi: Roi) -> NDArray[np.uint8]:
-    """The pixels of a mask [H, W] inside `roi` as bits, row by row without padding, lowest bit first.
+def pack(mask: CroppedMask) -> NDArray[np.uint8]:
+    """The crop of a mask as bits, row by row without padding, lowest bit first.
 
     Pixel k = y * width + x (relative to the roi) is set iff (data[k >> 3] >> (k & 7)) & 1.
     """
-    x, y, width, height = roi
-    return np.packbits(mask[y : y + height, x : x + width], bitorder="little")
+    return np.packbits(mask.bits, bitorder="little")
 
 
 def unpack(data: Any, roi: Roi, size: tuple[int, int]) -> CroppedMask:

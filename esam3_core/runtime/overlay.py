@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -82,7 +83,7 @@ def _dashed_box(picture: Image, box: Box, colour: Colour, unit: float) -> None:
     x, y, width, height = box
     corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
     dash = 7 * unit
-    for start, end in zip(corners, corners[1:], strict=False):
+    for start, end in itertools.pairwise(corners):
         a, b = np.array(start), np.array(end)
         length = float(np.hypot(*(b - a)))
         for begin in np.arange(0, length, 2 * dash):
