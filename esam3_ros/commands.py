@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
@@ -40,9 +41,11 @@ class Commands:
         self._processor = processor
         self._worker = worker
         self._nouns = nouns
+        # A group of their own: a handler that awaits the worker would otherwise block every other callback.
+        waiting = ReentrantCallbackGroup()
         self._services = (
-            node.create_service(SetConcepts, "~/set_concepts", self._on_set_concepts),
-            node.create_service(Trigger, "~/reset", self._on_reset),
+            node.create_service(SetConcepts, "~/set_concepts", self._on_set_concepts, callback_group=waiting),
+            node.create_service(Trigger, "~/reset", self._on_reset, callback_group=waiting),
         )
         self._topic = node.create_subscription(String, "~/concept", self._on_concept, RESULT)
         control.attach(self._apply)

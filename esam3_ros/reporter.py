@@ -66,7 +66,8 @@ class Reporter:
         """Publish the health of this moment."""
         node = self._node
         stamp = node.get_clock().now().to_msg()
-        self._publisher.publish(diagnose(node.get_name(), stamp, self._health()))
+        name = node.get_fully_qualified_name().lstrip("/")  # several cameras differ in their namespace only
+        self._publisher.publish(diagnose(name, stamp, self._health()))
 
     def _health(self) -> Health:
         node, control = self._node, self._node.control

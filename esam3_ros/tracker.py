@@ -203,7 +203,7 @@ class TrackerNode(LifecycleNode):
     def _watch(self) -> None:
         if self.subscription is None:
             return
-        if self.subscription.check():
+        if self.subscription.check() and self.subscription.publishers():
             self.get_logger().info(f"{self.subscription.topic}: changed over to {self.subscription.reliability}")
         silent_for = self.stats.snapshot().silent_for
         self.reporter.silent = self.subscription.why_silent() if silent_for > FOREVER else ""

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ROS graph of its own for each test: real nodes, real topics, one namespace per test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# Another domain than whatever runs on this machine, and nothing leaves it.
+os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(60, 200))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_LOCALHOST_ONLY"] = "1"  # Humble's name for it
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here: `make setup` installs it")
+
+from builtin_interfaces.msg import Time  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from esam3_ros.msg import TrackArray  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+from esam3_ros.conversions import to_image  # noqa: E402
+from esam3_ros.tracker import TrackerNode  # noqa: E402
+from tests.colour_bundle import draw_blobs, write_colour_bundle  # noqa: E402
+
+PATIENCE = 15.0  # s: far more than anything takes, so that a busy machine fails no test
+_numbers = itertools.count()
+
+
+def wait_for(condition: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
+    """Wait until `condition` gives something true, and return it."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.01)
+    raise AssertionError(f"waited {patience:g} s in vain for {what or condition}")
+
+
+class Graph:
+    """Nodes of one test, each spun by its own thread, and a probe node that talks to them."""
+
+    def __init__(self) -> None:
+        self.namespace = f"/test{next(_numbers)}"
+        self._spinning: list[tuple[Node, SingleThreadedExecutor, threading.Thread]] = []
+        self.diagnostics: dict[str, DiagnosticStatus] = {}
+        self.log: list[str] = []
+        self.probe = Node("probe", namespace=self.namespace)
+        self.probe.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.subscribe("/rosout", _rosout_type(), self._on_log, QoSProfile(depth=1000))
+        self._cameras: dict[str, Any] = {}
+        self._clock = itertools.count(1)
+        self.spin(self.probe)
+
+    def spin(self, node: Any) -> Any:
+        """Spin a node until the test ends."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+        thread.start()
+        self._spinning.append((node, executor, thread))
+        return node
+
+    def start(self, make: Callable[..., Any], **parameters: Any) -> Any:
+        """Create a node with parameters and spin it."""
+        overrides = [_parameter(name, value) for name, value in parameters.items()]
+        return self.spin(make(namespace=self.namespace, parameter_overrides=overrides))
+
+    def stop(self, node: Any) -> None:
+        """Stop spinning a node and destroy it."""
+        for entry in [entry for entry in self._spinning if entry[0] is node]:
+            _, executor, thread = entry
+            executor.shutdown(timeout_sec=1.0)
+            thread.join(5.0)
+            getattr(node, "close", lambda: None)()
+            node.destroy_node()
+            self._spinning.remove(entry)
+
+    def close(self) -> None:
+        for node in [entry[0] for entry in reversed(self._spinning)]:
+            self.stop(node)
+
+    def subscribe(self, topic: str, kind: type, callback: Callable[[Any], None], profile: Any = 10) -> Any:
+        return self.probe.create_subscription(kind, topic, callback, profile)
+
+    def collect(self, topic: str, kind: type, profile: Any = 10) -> list[Any]:
+        """A list that grows with every message on a topic."""
+        messages: list[Any] = []
+        self.subscribe(topic, kind, messages.append, profile)
+        return messages
+
+    def call(self, service: str, kind: type, request: Any) -> Any:
+        """Call a service and wait for its answer."""
+        client = self.probe.create_client(kind, service)
+        assert client.wait_for_service(PATIENCE), f"no service {service}"
+        future = client.call_async(request)
+        return wait_for(lambda: future.result() if future.done() else None, f"the answer of {service}")
+
+    def transition(self, name: str) -> bool:
+        """Ask the tracker for a lifecycle transition, as `ros2 lifecycle set` does; whether it succeeded."""
+        request = ChangeState.Request(transition=Transition(label=name))
+        return bool(self.call("tracker/change_state", ChangeState, request).success)
+
+    def stamp(self) -> Time:
+        """Now, by the probe's clock."""
+        return self.probe.get_clock().now().to_msg()
+
+    def camera(self, topic: str = "image", reliability: str = "reliable", kind: type = Image) -> Any:
+        """A publisher of images."""
+        key = f"{topic} {reliability} {kind}"
+        if key not in self._cameras:
+            profile = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
+            self._cameras[key] = self.probe.create_publisher(kind, topic, profile)
+        return self._cameras[key]
+
+    def show(self, picture: np.ndarray | None = None, stamp: Time | None = None, **options: Any) -> Image:
+        """Publish an RGB picture (red and blue blobs by default) and return the message."""
+        picture = blobs() if picture is None else picture
+        message = to_image(picture, "rgb8", Header(stamp=stamp or self.stamp(), frame_id="camera"))
+        self.camera(**options).publish(message)
+        return message
+
+    def show_until(self, condition: Callable[[], Any], what: str = "", **options: Any) -> Any:
+        """Publish pictures at about 30 Hz until something is true."""
+
+        def step() -> Any:
+            self.show(**options)
+            time.sleep(0.03)
+            return condition()
+
+        return wait_for(step, what)
+
+    def status(self, part: str) -> DiagnosticStatus | None:
+        """The newest diagnostics of the tracker's `part`."""
+        return self.diagnostics.get(f"{self.namespace.strip('/')}/tracker: {part}")
+
+    def complained(self, *words: str) -> bool:
+        """Whether one warning or error in the log has all these words."""
+        return any(all(word in line for word in words) for line in self.log)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics.update({status.name: status for status in message.status})
+
+    def _on_log(self, message: Any) -> None:
+        if message.level >= 30 and self.namespace.strip("/") in message.name:
+            self.log.append(message.msg)
+
+
+def blobs() -> np.ndarray:
+    """A red and a blue disc, far apart."""
+    return draw_blobs([("red", 160, 120, 50), ("blue", 450, 330, 60)])
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+def _parameter(name: str, value: Any) -> Parameter:
+    return Parameter(name, Parameter.Type.STRING_ARRAY, value) if value == [] else Parameter(name, value=value)
+
+
+def _rosout_type() -> type:
+    from rcl_interfaces.msg import Log
+
+    return Log
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that finds blobs of a named colour."""
+    return write_colour_bundle(tmp_path_factory.mktemp("bundles") / "colours")
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def tracker(graph: Graph, colours: Path) -> Callable[..., TrackerNode]:
+    """Starts a tracker node with the colour bundle and waits until it is active."""
+
+    def start(**parameters: Any) -> TrackerNode:
+        given = {"bundle": str(colours), "concepts": ["red"], "diagnostic_period": 0.2, "threads": 1, **parameters}
+        node = graph.start(TrackerNode, **given)
+        if given.get("autostart", True):
+            wait_for(lambda: node.state == "active" or node.problem, "the tracker to start")
+        return node
+
+    return start
+
+
+@pytest.fixture
+def results(graph: Graph) -> list[TrackArray]:
+    """Every TrackArray that the tracker publishes."""
+    return graph.collect("tracker/tracks", TrackArray)
