@@ -17,6 +17,7 @@ help: ## what can be made (this list)
 
 .PHONY: setup
 setup: $(BUILT) ## .venv with ROS 2 (a sourced /opt/ros/*, else wheels: ROS_DISTRO=jazzy, kilted), messages built by colcon
+	@echo "ready: make demo, make test, or source scripts/env.sh"
 
 .PHONY: demo
 demo: $(BUILT) ## camera, tracker and overlay over real topics; SOURCE=video.mp4 CONCEPT=mug FRAMES=300; writes out/demo.*

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# What a process needs to run our nodes from this checkout: `source scripts/env.sh` (bash or zsh). `make` does it for you.
+# What a process needs to run our nodes from this checkout: `source scripts/env.sh` in bash. `make` does it for you.
 # Sourcing it twice changes nothing.
 
-_esam3_root="$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")/.." && pwd)"
+_esam3_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 _esam3_prepend() { # NAME DIRECTORY: puts an existing directory in front of a path list, once
   [ -d "$2" ] || return 0
@@ -41,8 +41,10 @@ done
 _esam3_prepend PYTHONPATH "$_esam3_root" # the checkout first: edits run without another build
 
 # An image is larger than Fast DDS's default shared memory segment and would be cut up and dropped.
-export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_esam3_root/config/fastdds_shm.xml}"
-export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$FASTRTPS_DEFAULT_PROFILES_FILE}"
+case "${ROS_DISTRO:-}" in
+  humble | jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_esam3_root/config/fastdds_shm.xml}" ;;
+  *) export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_esam3_root/config/fastdds_shm.xml}" ;;
+esac
 # Threads that spin while they wait take the cores from the other processes of the robot.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 export ROS_LOG_DIR="${ROS_LOG_DIR:-$_esam3_root/out/log}"

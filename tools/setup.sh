@@ -69,7 +69,7 @@ prepare_venv() {
 }
 
 pip_install() {
-  "$venv/bin/python" -m pip install -q -c tools/constraints.txt "${constraints[@]}" "$@"
+  "$venv/bin/python" -m pip install -qq -c tools/constraints.txt "${constraints[@]}" "$@"
 }
 
 torch_index() { # prints options for the smallest torch that fits this machine
