@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`esam3 <verb>`: the command line.
+
+Each part of esam3 brings its own verbs in a module `commands` with a function `add_parser`; a verb's function takes
+the parsed arguments and returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from esam3_core import __version__
+from esam3_core.runtime.errors import Esam3Error
+
+COMMANDS = {
+    "esam3_core.runtime.commands": (),
+    "esam3_core.scenes.commands": ("scenes",),
+    "esam3_core.distill.commands": ("distill", "export"),
+    "esam3_core.deploy.commands": ("import", "build", "verify", "bench"),
+    "esam3_core.metrics.commands": ("eval",),
+}
+"""Module -> its verbs, where they may need what a robot does not install."""
+
+EXTRAS = {
+    "mujoco": "scenes",
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "safetensors": "train",
+    "onnx": "deploy",
+    "onnxscript": "deploy",
+}
+"""Module that a robot does not install -> pip extra that brings it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the reason stands in the error output)."""
+    parsed = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if parsed.verbose else logging.WARNING, format="esam3: %(message)s")
+    try:
+        return int(parsed.run(parsed) or 0)
+    except ModuleNotFoundError as error:
+        return _fail(_missing(parsed.verb, error))
+    except (Esam3Error, ValueError, OSError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every verb that is installed."""
+    parser = argparse.ArgumentParser(prog="esam3", description="Find, segment and follow every instance of a concept.")
+    parser.add_argument("--version", action="version", version=f"esam3 {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="log more, and show where an error arose")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module, verbs in COMMANDS.items():
+        try:
+            commands = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is not None and module.startswith(error.name):
+                continue  # this installation does not have that part at all
+            for verb in verbs:
+                _add_missing(subparsers, verb, error)
+        else:
+            commands.add_parser(subparsers)
+    return parser
+
+
+def _add_missing(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], verb: str, error: ModuleNotFoundError
+) -> None:
+    def refuse(_: argparse.Namespace) -> int:
+        raise error
+
+    subparsers.add_parser(verb, help=f"(needs {error.name})", add_help=False, prefix_chars="\0").set_defaults(
+        run=refuse
+    )
+
+
+def _missing(verb: str, error: ModuleNotFoundError) -> str:
+    module = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(module)
+    name = f"esam3[{extra}]" if extra else module
+    return f"`esam3 {verb}` needs {module}, which is not installed: pip install '{name}'"
+
+
+def _fail(message: str) -> int:
+    logging.debug("", exc_info=True)
+    print(f"esam3: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`esam3 segment` and `esam3 track`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esam3_core.config import RuntimeConfig
+
+if TYPE_CHECKING:
+    from esam3_core.runtime import Detection, Student, Track
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the verbs `segment` and `track`."""
+    segment = subparsers.add_parser("segment", help="find concepts in images")
+    segment.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image, or a folder of images")
+    _add_common(segment)
+    segment.add_argument("--json", type=Path, metavar="FILE", help="write what was found, masks as COCO RLE")
+    segment.add_argument("--overlay", type=Path, metavar="FOLDER", help="write pictures of what was found")
+    segment.set_defaults(run=run_segment)
+
+    track = subparsers.add_parser("track", help="follow concepts through a video, images, a webcam or a bag")
+    track.add_argument(
+        "source", metavar="SOURCE", help="video file, folder of images, number of a webcam, or rosbag2 (folder or file)"
+    )
+    _add_common(track)
+    track.add_argument("--out", type=Path, metavar="FILE.mp4", help="write a video of the tracks")
+    track.add_argument("--jsonl", type=Path, metavar="FILE", help="write one line of JSON per frame")
+    track.add_argument("--topic", help="image topic of a bag; default: its first one")
+    track.set_defaults(run=run_track)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    default = RuntimeConfig()
+    parser.add_argument(
+        "--concept", action="append", required=True, metavar="NOUN", help="such as cup or 'red mug'; may be repeated"
+    )
+    parser.add_argument("--bundle", default="tabletop", help="name or folder of a bundle (default: %(default)s)")
+    parser.add_argument(
+        "--score", type=float, metavar="0..1", help="least score of a detection (default: the bundle's)"
+    )
+    parser.add_argument("--device", default=default.device, help="auto, cpu or cuda:0 (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=default.threads, help="CPU threads, 0 = all (default: %(default)s)"
+    )
+
+
+def run_segment(arguments: argparse.Namespace) -> int:
+    """Segment every image; 1 if one of them could not be read, the others are done all the same."""
+    from tqdm import tqdm
+
+    from esam3_core.runtime.errors import SourceError
+    from esam3_core.runtime.results import image_record
+    from esam3_core.runtime.sources import find_images, read_image
+
+    student = _load(arguments)
+    paths = [path for given in arguments.images for path in (find_images(given) if given.is_dir() else [given])]
+    records: list[dict[str, Any]] = []
+    failures = 0
+    for number, path in enumerate(tqdm(paths, unit="image", disable=None), start=1):
+        try:
+            image = read_image(path)
+        except SourceError as error:
+            tqdm.write(f"esam3: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        found = student.segment(image, arguments.concept)
+        records.append(image_record(str(path), image.shape[:2], found))
+        if arguments.overlay:
+            _write_overlay(arguments.overlay / f"{number:04d}_{path.stem}.png", image, found)
+        if not arguments.json:
+            tqdm.write(_summary_of_image(path, found))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    return 1 if failures else 0
+
+
+def run_track(arguments: argparse.Namespace) -> int:
+    """Track through a source; what was written stays whole if it is interrupted."""
+    from tqdm import tqdm
+
+    from esam3_core.runtime.overlay import draw
+    from esam3_core.runtime.results import frame_record
+    from esam3_core.runtime.sources import open_source
+    from esam3_core.runtime.video import VideoWriter
+
+    source = open_source(arguments.source, arguments.topic)
+    tracker = _load(arguments).track(arguments.concept)
+    lives: dict[int, _Life] = {}
+    frames, start = 0, time.perf_counter()
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoWriter(arguments.out, source.rate)) if arguments.out else None
+        lines = None
+        if arguments.jsonl:
+            arguments.jsonl.parent.mkdir(parents=True, exist_ok=True)
+            lines = stack.enter_context(arguments.jsonl.open("w", encoding="utf-8"))
+        try:
+            for index, stamp, image in tqdm(source, total=source.length, unit="frame", disable=None):
+                tracks = tracker.step(image, stamp)
+                frames += 1
+                for track in tracks:
+                    lives.setdefault(track.id, _Life(track)).see(track)
+                if lines:
+                    lines.write(json.dumps(frame_record(index, stamp, tracks)) + "\n")
+                if video:
+                    video.write(draw(image, tracks))
+        except KeyboardInterrupt:
+            print("stopped; what was written so far is whole", file=sys.stderr)
+    seconds = time.perf_counter() - start
+    print(f"{frames} frames in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} frames/s), {len(lives)} tracks")
+    for life in lives.values():
+        print(f"  {life}")
+    return 0
+
+
+class _Life:
+    """What a track did, for the summary."""
+
+    def __init__(self, track: Track) -> None:
+        self._first = self._last = track
+        self._seen = 0  # frames
+
+    def see(self, track: Track) -> None:
+        self._last = track
+        self._seen += track.state != "occluded"
+
+    def __str__(self) -> str:
+        span = f"{self._first.first_seen:.2f}..{self._last.last_seen:.2f} s"
+        return (
+            f"{self._last.concept} {self._last.id}: seen in {self._seen} frames, {span}, score {self._last.score:.2f}"
+        )
+
+
+def _load(arguments: argparse.Namespace) -> Student:
+    import esam3_core
+    from esam3_core.runtime.text import normalise_all
+
+    # A concept that cannot be used should not wait for the engines to load.
+    normalise_all(arguments.concept)
+    student = esam3_core.load(arguments.bundle, RuntimeConfig(device=arguments.device, threads=arguments.threads))
+    if arguments.score is not None:
+        student.detector = replace(student.detector, score_threshold=arguments.score)
+    return student
+
+
+def _write_overlay(path: Path, image: Any, found: list[Detection]) -> None:
+    import cv2
+
+    from esam3_core.runtime.overlay import draw
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(draw(image, found), cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def _summary_of_image(path: Path, found: list[Detection]) -> str:
+    lines = [
+        f"  {one.concept} {one.score:.2f} box " + " ".join(f"{side:.0f}" for side in one.box) + f" area {one.crop.area}"
+        for one in found
+    ]
+    return "\n".join([f"{path}: {len(found)} found", *lines])
