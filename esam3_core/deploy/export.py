@@ -22,6 +22,7 @@ import yaml
 
 from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_dict
 from esam3_core.deploy.graphs import GRAPHS, GraphSpec, example_inputs
+from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.nn.student import Student
 
 OPSET = 18
@@ -66,6 +67,7 @@ def export_bundle(
         for graph, spec in GRAPHS.items():
             path = draft / f"{graph}.onnx"
             export_graph(student, graph, spec, path)
+            store_half(path)
             graphs[graph] = {"file": path.name, "sha256": sha256(path)}
         shutil.copyfile(tokenizer, draft / "tokenizer.json")
         card = {
@@ -89,8 +91,11 @@ def export_bundle(
 
 
 def prepare(student: Student) -> Student:
-    """A copy for inference: evaluation mode, RepViT's training branches folded into single convolutions."""
+    """A copy for inference: evaluation mode, RepViT's training branches folded into single convolutions, weights
+    outside the trunk rounded to half precision (the trunk's change once more when BatchNorm folds into them)."""
     student = copy.deepcopy(student).eval().requires_grad_(False)
+    round_to_half(student.text_encoder)
+    round_to_half(student.detector)
     for module in list(student.image_encoder.trunk.modules()):
         if hasattr(module, "fuse") and callable(module.fuse):
             _fold(student.image_encoder.trunk, module)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -18,7 +19,10 @@ from tqdm import tqdm
 from esam3_core.config import DistillConfig, to_dict
 from esam3_core.distill.batches import Batch
 from esam3_core.distill.report import draw_curves
+from esam3_core.distill.samples import draw_samples
 from esam3_core.distill.stage3 import Stage3
+
+SHOWN_STEP = 10**9  # number of the batch that sample pictures show; no run gets there
 
 
 def rate_share(step: int, config: DistillConfig) -> float:
@@ -32,7 +36,7 @@ def rate_share(step: int, config: DistillConfig) -> float:
 
 
 class Fit:
-    """One run in one folder: `config.yaml`, `last.pt`, `log.jsonl`, `curves.png`.
+    """One run in one folder: `config.yaml`, `last.pt`, `log.jsonl`, `curves.png`, `samples.png`.
 
     Args:
         config: of the run.
@@ -51,6 +55,7 @@ class Fit:
         self.average = {k: v.clone() for k, v in self.stage.student.state_dict().items()}
         self.step = 0
         self.bad_steps = 0
+        self.shown_batch = self.stage.batches(0).batch(SHOWN_STEP)
         self._remember_config()
         if self.checkpoint.exists():
             self._resume()
@@ -130,6 +135,9 @@ class Fit:
         torch.save(state, draft)
         os.replace(draft, self.checkpoint)
         draw_curves(self.folder / "log.jsonl", self.folder / "curves.png")
+        shown = copy.deepcopy(self.stage.student)
+        shown.load_state_dict(self.average)
+        draw_samples(shown, self.shown_batch, self.folder / "samples.png")
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)

@@ -20,16 +20,16 @@ from esam3_core.nn.student import Student
 class LossWeights:
     """Weight of each term in the sum."""
 
-    query: float = 2.0
-    presence: float = 1.0
+    query: float = 4.0
+    presence: float = 2.0
     box: float = 5.0
     giou: float = 2.0
     mask: float = 3.0
     dice: float = 3.0
-    dense: float = 1.0
+    dense: float = 2.0
     dense_box: float = 2.0
-    match: float = 1.0
-    noun: float = 1.0
+    match: float = 2.0
+    noun: float = 3.0
 
 
 @dataclass

@@ -12,6 +12,11 @@ from esam3_core.scenes.vocabulary import NOUNS, SYNONYMS
 
 PLURAL_SHARE = 0.1  # of prompts that ask in the plural, with an article or for a synonym
 ATTRIBUTE_SHARE = 0.45  # of the true prompts that name more than a noun
+UNLABELLED = frozenset(
+    "arm block brick cable cloth cord floor hand headphones kettle keyboard lamp leaf leg pan paper phone plant pot "
+    "sheet sleeve table telephone tool towel toy wall wire".split()
+)
+"""Words for things that scenes show without naming them: nobody can deny them."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _false_phrases(
 def _unheard(sample: Sample, phrase: str) -> bool:
     """Is a noun outside the vocabulary not even part of a label? Then it is as good as absent."""
     words = set(phrase.split())
-    return not any(words & set(known.split()) for label in sample.labels for known in label.phrases)
+    return not words & UNLABELLED and not any(words & set(known.split()) for label in sample.labels for known in label.phrases)
 
 
 def _prompt(phrase: str, hits: tuple[int, ...], rng: np.random.Generator) -> Prompt:
