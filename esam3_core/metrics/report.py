@@ -108,7 +108,7 @@ def _table(first: str, rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
+    return f"{100 * value:.1f}" if math.isfinite(value) else "-"
 
 
 def _advice(summary: dict[str, Any]) -> list[str]:
