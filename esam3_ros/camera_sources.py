@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the camera node shows: a scene world with its truth, a video, a folder of images, or a bag."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from esam3_core.config import CameraConfig
+from esam3_core.runtime.sources import ImagesSource, open_source
+from esam3_ros.conversions import Array
+
+SCENE = "scene"
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One picture on its way out; all but `image` may be unknown."""
+
+    image: Array  # uint8 RGB [H, W, 3]
+    index: int  # of the frame in its source
+    depth: Array | None = None  # float32 [H, W], m
+    ids: Array | None = None  # uint16 [H, W], 0 = no instance
+    intrinsics: dict[str, float] = field(default_factory=dict)  # fx, fy, cx, cy in pixels
+    instances: list[dict[str, Any]] | None = None  # id, kind, phrases, box, visible (0..1), area
+
+
+class CameraSource:
+    """Iterate over it to get one pass through the source, thinned out to `rate` frames per second of its own time."""
+
+    def __init__(self, config: CameraConfig) -> None:
+        """Open the source.
+
+        Raises:
+            SourceError: it is missing or of no known kind.
+        """
+        self.endless = config.source == SCENE
+        self._config = config
+        if self.endless:
+            self.rate = config.rate
+        else:
+            self._source = open_source(config.source, config.topic or None)
+            # A folder of images has no time of its own; of anything faster, only as many frames as asked for are shown.
+            self._every_frame = isinstance(self._source, ImagesSource)
+            self.rate = config.rate if self._every_frame else min(config.rate, self._source.rate)
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        return self._scene() if self.endless else self._recorded()
+
+    def _scene(self) -> Iterator[CameraFrame]:
+        from esam3_core.scenes import World, demo_config  # MuJoCo: only simulation needs it
+
+        config = self._config
+        world = World(config.seed, demo_config(config.width, config.height, config.rate))
+        index = 0
+        while True:
+            frame = world.step()
+            instances = [asdict(instance) for instance in frame.instances]
+            yield CameraFrame(frame.image, index, frame.depth, frame.ids, frame.intrinsics, instances)
+            index += 1
+
+    def _recorded(self) -> Iterator[CameraFrame]:
+        start: float | None = None
+        shown = 0
+        for index, stamp, image in self._source:
+            start = stamp if start is None else start
+            # Half a period early is the nearest frame there is.
+            if not self._every_frame and stamp - start < (shown - 0.5) / self.rate:
+                continue
+            shown += 1
+            yield CameraFrame(image, index)
+
+
+class Prefetch:
+    """Makes frames on a thread of its own, a few ahead, so that whoever shows them can keep the beat."""
+
+    def __init__(self, source: CameraSource, loop: bool, ahead: int = 4) -> None:
+        self._source = source
+        self._loop = loop
+        self._frames: queue.Queue[CameraFrame | Exception | None] = queue.Queue(ahead)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="render", daemon=True)
+        self._thread.start()
+
+    def take(self) -> CameraFrame | None:
+        """The next frame; None at the end.
+
+        Raises:
+            Exception: what the source raised.
+        """
+        frame = self._frames.get()
+        if isinstance(frame, Exception):
+            raise frame
+        return frame
+
+    def stop(self) -> None:
+        """End the thread; `take` returns None."""
+        self._stopping.set()
+        while self._thread.is_alive():
+            self._empty()
+            self._thread.join(0.05)
+        self._empty()
+        self._frames.put(None)
+
+    def _empty(self) -> None:
+        while not self._frames.empty():
+            self._frames.get_nowait()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                for frame in self._source:
+                    self._frames.put(frame)
+                    if self._stopping.is_set():
+                        return
+                if not self._loop:
+                    break
+            self._frames.put(None)
+        except Exception as error:
+            self._frames.put(error)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: camera, tracker and overlay as separate processes over real topics, and what came of it.
+
+    python -m esam3_ros.demo                                      # simulated tabletop, with truth
+    python -m esam3_ros.demo --source video.mp4 --concept mug     # a video, a folder of images, or a bag
+
+Writes OUT/demo.mp4, demo.png, demo.json and demo.jsonl (one line per frame, as `esam3 track` writes them).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esam3_core.config import CameraConfig, NodeConfig
+from esam3_core.runtime import SourceError
+from esam3_core.runtime.results import frame_record
+from esam3_core.runtime.sources import open_source
+from esam3_ros.camera_sources import SCENE
+from esam3_ros.collector import Collector, Shot
+from esam3_ros.demo_nodes import demo_nodes
+from esam3_ros.demo_pictures import Album
+from esam3_ros.isolation import isolate
+from esam3_ros.processes import ChildDiedError, Nodes
+from esam3_ros.scoring import Scorer, distinct_tracks
+
+PATIENCE = 90.0  # s until the first frame must be there: a slow machine loads for long
+SILENCE = 4.0  # s without a frame after which a recording is over
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit status."""
+    options = _parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that the children are ended
+    isolate()
+    try:
+        result = run(options)
+    except (SourceError, ChildDiedError, TimeoutError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: stopped", file=sys.stderr)
+        return 130
+    print(table(result, options.out))
+    return 0
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the nodes until enough frames are done; writes the files and returns the content of demo.json.
+
+    Raises:
+        SourceError: the source cannot be read.
+        ChildDiedError: a node ended; the message holds the end of its log.
+        TimeoutError: nothing came in time.
+    """
+    simulated = options.source == SCENE
+    rate = options.rate
+    if not simulated:
+        rate = open_source(options.source).rate  # fails here, with the reason, rather than in a child
+    concepts = [concept.strip().lower() for concept in options.concept.split(",")]
+    specs = demo_nodes(options.source, options.concept, options.bundle, float(rate), options.seed, simulated)
+    options.out.mkdir(parents=True, exist_ok=True)
+    album, scorer, shots = Album(), Scorer(concepts), []
+    with Collector(with_truth=simulated) as collector, Nodes(specs, options.out / "log") as nodes:
+        print(f"demo: {options.source}, looking for {', '.join(concepts)}; {options.frames} frames", flush=True)
+        for shot in _shots(collector, nodes, options.frames, endless=simulated):
+            album.add(shot)
+            if shot.ids is not None and shot.instances is not None:
+                scorer.add(shot.tracks, shot.ids, shot.instances)
+            shots.append(_light(shot))
+    result = _summarise(shots, options, scorer if simulated else None)
+    album.save(options.out, rate=result["fps"] or rate)
+    with (options.out / "demo.jsonl").open("w", encoding="utf-8") as lines:
+        records = (frame_record(shot.frame, shot.stamp, shot.tracks) for shot in shots)
+        lines.writelines(json.dumps(record) + "\n" for record in records)
+    (options.out / "demo.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _shots(collector: Collector, nodes: Nodes, count: int, endless: bool) -> Iterator[Shot]:
+    """The first `count` complete frames; fewer if a recording ends before."""
+    last = time.monotonic()
+    done = 0
+    while done < count:
+        nodes.check()
+        try:
+            shot = collector.shots.get(timeout=0.5)
+        except queue.Empty:
+            silent_for = time.monotonic() - last
+            if done and not endless and silent_for > SILENCE:
+                return
+            if silent_for > PATIENCE:
+                raise TimeoutError(f"no frame for {silent_for:.0f} s; the logs end with\n{nodes.report()}") from None
+            continue
+        last = time.monotonic()
+        done += 1
+        yield shot
+
+
+def _light(shot: Shot) -> Shot:
+    """A shot without its pictures: hundreds are kept."""
+    return Shot(shot.stamp, shot.age, shot.frame, np.empty(0), shot.tracks, shot.version, None, None)
+
+
+def _summarise(shots: list[Shot], options: argparse.Namespace, scorer: Scorer | None) -> dict[str, Any]:
+    ages = [shot.age * 1e3 for shot in shots] or [0.0]
+    span = shots[-1].stamp - shots[0].stamp if len(shots) > 1 else 0.0
+    scores = scorer.result() if scorer else {"mean_iou": None, "id_switches": None}
+    return {
+        "frames": len(shots),
+        "fps": round((len(shots) - 1) / span, 2) if span > 0 else 0.0,
+        "age_ms_p50": round(float(np.percentile(ages, 50)), 1),
+        "age_ms_p95": round(float(np.percentile(ages, 95)), 1),
+        **scores,
+        "tracks": distinct_tracks([shot.tracks for shot in shots]),
+        "source": str(options.source),
+        "concept": options.concept,
+        "bundle": options.bundle,
+    }
+
+
+def table(result: dict[str, Any], out: Path) -> str:
+    """The result for people."""
+    rows = [(name, value) for name, value in result.items() if name != "tracks"]
+    lines = [f"{name:<16}{'not known' if value is None else value}" for name, value in rows]
+    lines += ["track           id  concept            frames  score"]
+    lines += [
+        f"{'':<16}{track['id']:<4}{track['concept']:<19}{track['frames']:<8}{track['score']:.2f}"
+        for track in result["tracks"]
+    ]
+    return "\n".join([*lines, f"written: {out}/demo.mp4, demo.png, demo.json, demo.jsonl"])
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m esam3_ros.demo", description=(__doc__ or "").splitlines()[0])
+    camera = CameraConfig()
+    parser.add_argument("--source", default=camera.source, help="scene, a video, a folder of images, or a bag")
+    parser.add_argument("--concept", default="cup", help="what to look for, several with commas")
+    parser.add_argument("--bundle", default=NodeConfig().bundle, help="the student: name or path of a bundle")
+    parser.add_argument("--frames", type=int, default=300, help="processed frames to wait for (300)")
+    parser.add_argument("--rate", type=float, default=camera.rate, help="pictures per second of the scene")
+    parser.add_argument("--seed", type=int, default=camera.seed, help="of the scene")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write to (out)")
+    options = parser.parse_args(arguments)
+    if options.frames < 1:
+        parser.error("--frames must be at least 1")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
