@@ -95,7 +95,7 @@ class TrackerConfig:
     merge_iou: float = 0.8  # two tracks of one concept that overlap more are one: the older id stays
     detect_every: int = 1  # run concept detection every n-th processed frame
     max_tracks: int = 16
-    reach: float = 1.0  # mean box diagonals a track may have moved since it was last seen; 0 = masks must overlap
+    reach: float = 1.0  # box diagonals a track may be from where it is expected; 0 = masks must overlap
 
     def __post_init__(self) -> None:
         _check_ranges(
@@ -169,6 +169,38 @@ def _check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise ValueError(f"{name} is {value!r}: it must lie in {low}..{high}")
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """The synthetic tabletop world (esam3_core.scenes)."""
+
+    width: int = 384  # pixels
+    height: int = 288  # pixels
+    split: str = "train"  # train, held_out
+    fps: float = 3.0  # frames per second of world time; low rates make varied stills, 15..30 make clips
+    quality: str = "full"  # full: soft shadows, smooth edges, shading of corners; fast: one plain pass, for a live camera
+    objects: tuple[int, int] = (2, 12)  # named objects, from..to
+    kinds: tuple[str, ...] = ()  # these kinds instead of random ones
+    distractors: tuple[int, int] = (0, 5)  # objects without a phrase, from..to
+    empty: float = 0.03  # 0..1, share of worlds with no named object at all
+    distance: tuple[float, float] = (0.38, 1.5)  # m, camera to the middle of the things
+    elevation: tuple[float, float] = (10.0, 80.0)  # degrees above the table
+    sweep: tuple[float, float] = (5.0, 60.0)  # degrees, how far the camera's arc may swing
+    movers: float = 0.4  # 0..1, chance that a hand or a gripper is about
+    kicks: float = 0.35  # 0..1, chance that things are pushed now and then
+    toppled: float = 0.15  # 0..1, chance for a thing that can lie on its side or upside down
+    imperfect: bool = True  # lens blur, noise, exposure errors, compression
+
+    def __post_init__(self) -> None:
+        if self.split not in ("train", "held_out"):
+            raise ValueError(f"unknown split {self.split!r}: choose train or held_out")
+        if self.quality not in ("full", "fast"):
+            raise ValueError(f"unknown quality {self.quality!r}: choose full or fast")
+        if self.width < 64 or self.height < 64:
+            raise ValueError(f"{self.width}x{self.height} is too small for a scene: use at least 64x64")
+        if self.fps <= 0:
+            raise ValueError(f"fps must be above 0, not {self.fps}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from esam3_core.runtime.live_track import LiveTrack
 from esam3_core.runtime.masks import iou_matrix
 from esam3_core.runtime.track import Box, Detection
 
-SIZE_RATIO = 0.4  # of two box diagonals: an instance seen again may be half hidden, not another size
+SIZE_RATIO = 0.4  # of two box diagonals: an instance may be half hidden, but not become another size
+Point = tuple[float, float]
 Pair = tuple[LiveTrack, Detection]
 
 
@@ -28,7 +29,7 @@ def associate(
 
     Args:
         match_iou: mask IoU from which a pair overlaps.
-        reach: distance of the centres, in mean box diagonals, up to which a pair is near; 0 = never.
+        reach: distance of the centres, in box diagonals of the track, up to which a pair is near; 0 = never.
     """
     overlapping = _assign(tracks, detections, _overlaps(tracks, detections, stamp), match_iou)
     used = {id(one) for pair in overlapping for one in pair}
@@ -63,16 +64,28 @@ def _nearness(
     """1 at the same place, 0 at `reach` and beyond; 0 where the sizes differ too much."""
     near = np.zeros((len(tracks), len(detections)))
     for i, track in enumerate(tracks):
-        expected = track.predicted_box(stamp)
+        path = _centre(track.box), _centre(track.predicted_box(stamp))
         for j, detection in enumerate(detections):
-            near[i, j] = 1 - _distance(expected, detection.box) / reach
+            if _sizes_agree(track, math.hypot(*detection.box[2:])):
+                near[i, j] = 1 - _distance_to(path, _centre(detection.box)) / (reach * track.diagonal)
     return np.maximum(near, 0.0)
 
 
-def _distance(a: Box, b: Box) -> float:
-    """Distance of the centres in mean diagonals; infinite where the sizes differ too much."""
-    small, large = sorted((math.hypot(a[2], a[3]), math.hypot(b[2], b[3])))
-    if large == 0 or small < SIZE_RATIO * large:
-        return math.inf
-    dx, dy = a[0] - b[0] + (a[2] - b[2]) / 2, a[1] - b[1] + (a[3] - b[3]) / 2
-    return 2 * math.hypot(dx, dy) / (small + large)
+def _sizes_agree(track: LiveTrack, diagonal: float) -> bool:
+    # What comes out from behind something shows only a sliver at first.
+    small_enough = diagonal * SIZE_RATIO <= track.diagonal
+    large_enough = not track.visible or diagonal >= SIZE_RATIO * track.diagonal
+    return track.diagonal > 0 and small_enough and large_enough
+
+
+def _distance_to(path: tuple[Point, Point], point: Point) -> float:
+    """Distance in pixels to the way a track may have gone: from where it was seen to where it would be by now."""
+    (x, y), (end_x, end_y) = path
+    dx, dy = end_x - x, end_y - y
+    length = dx * dx + dy * dy
+    along = 0.0 if length == 0 else min(max(((point[0] - x) * dx + (point[1] - y) * dy) / length, 0.0), 1.0)
+    return math.hypot(point[0] - x - along * dx, point[1] - y - along * dy)
+
+
+def _centre(box: Box) -> Point:
+    return box[0] + box[2] / 2, box[1] + box[3] / 2

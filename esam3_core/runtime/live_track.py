@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from esam3_core.runtime.masks import CroppedMask
@@ -10,6 +11,8 @@ from esam3_core.runtime.track import Box, Detection, State, Track
 
 SCORE_MEMORY = 0.7  # share of the old score in the smoothed one
 VELOCITY_MEMORY = 0.5  # share of the old velocity in the smoothed one
+DIAGONAL_MEMORY = 0.9  # share of the old diagonal in the smoothed one
+STEADY = 0.85  # ratio of two areas from which the motion of the centre is motion of the instance
 HORIZON = 0.5  # s: beyond this, a constant velocity says nothing about where an unseen instance is
 
 
@@ -24,6 +27,7 @@ class LiveTrack:
     first_seen: float
     last_seen: float
     detected_at: float  # stamp of the detection that `box` and `crop` come from
+    diagonal: float  # pixels, of the box; smoothed, so that it is not that of the last sliver before it was hidden
     hits: int = 1
     id: int = 0
     velocity: tuple[float, float] = (0.0, 0.0)  # pixels/s
@@ -33,7 +37,8 @@ class LiveTrack:
     @classmethod
     def start(cls, detection: Detection, stamp: float) -> LiveTrack:
         """A provisional track of an instance seen for the first time."""
-        return cls(detection.concept, detection.score, detection.box, detection.crop, stamp, stamp, stamp)
+        diagonal = math.hypot(*detection.box[2:])
+        return cls(detection.concept, detection.score, detection.box, detection.crop, stamp, stamp, stamp, diagonal)
 
     def predicted_shift(self, stamp: float) -> tuple[int, int]:
         """Whole pixels that the instance has probably moved since its last detection."""
@@ -54,9 +59,12 @@ class LiveTrack:
     def see(self, detection: Detection, stamp: float) -> None:
         """Continue the track with a detection."""
         elapsed = stamp - self.detected_at
-        if elapsed > 0:
+        small, large = sorted((self.crop.area, detection.crop.area))
+        # What is being hidden or comes out shrinks or grows: then its centre does not move as the instance does.
+        if elapsed > 0 and small >= STEADY * large:
             self.velocity = self._blend_velocity(detection.crop, elapsed)
         self.score = SCORE_MEMORY * self.score + (1 - SCORE_MEMORY) * detection.score
+        self.diagonal = DIAGONAL_MEMORY * self.diagonal + (1 - DIAGONAL_MEMORY) * math.hypot(*detection.box[2:])
         self.box, self.crop = detection.box, detection.crop
         self.last_seen = self.detected_at = stamp
         self.hits += 1
@@ -70,7 +78,7 @@ class LiveTrack:
         """Go on with what a younger track of the same instance has seen."""
         self.box, self.crop, self.velocity = newer.box, newer.crop, newer.velocity
         self.last_seen, self.detected_at = newer.last_seen, newer.detected_at
-        self.score, self.visible = newer.score, newer.visible
+        self.score, self.visible, self.diagonal = newer.score, newer.visible, newer.diagonal
         self.hits += newer.hits
 
     def report(self, stamp: float) -> Track:

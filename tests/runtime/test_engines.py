@@ -77,7 +77,7 @@ def test_cuda_without_its_provider_is_refused(colour_bundle):
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    with pytest.raises(EngineError, match="needs onnxruntime-gpu.*use device=cpu"):
+    with pytest.raises(EngineError, match=r"needs onnxruntime-gpu.*use device=cpu"):
         load(colour_bundle, device="cuda:0")
 
 

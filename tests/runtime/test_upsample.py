@@ -22,7 +22,8 @@ def blobs(draw, cells):
     for _ in range(draw(st.integers(0, 3))):
         side = draw(st.integers(1, 6))
         y, x = draw(st.integers(0, cells - side)), draw(st.integers(0, cells - side))
-        logits[y : y + side, x : x + side] = draw(hnp.arrays(np.float32, (side, side), elements=st.floats(-4, 9, width=32)))
+        blob = hnp.arrays(np.float32, (side, side), elements=st.floats(-4, 9, width=32))
+        logits[y : y + side, x : x + side] = draw(blob)
     return logits
 
 
@@ -37,9 +38,7 @@ def test_crop_equals_whole_frame(logits, size, level):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    logits=blobs(24), size=st.tuples(st.integers(1, 200), st.integers(1, 200)), level=st.sampled_from([0.0, 0.7])
-)
+@given(logits=blobs(24), size=st.tuples(st.integers(1, 200), st.integers(1, 200)), level=st.sampled_from([0.0, 0.7]))
 def test_crop_equals_whole_frame_at_any_size(logits, size, level):
     whole = cv2.resize(logits, size[::-1], interpolation=cv2.INTER_LINEAR)
     differs = upsample_mask(logits, level, size).full() != (whole > level)
