@@ -16,11 +16,11 @@ from esam3_core.data.sample import Label, Sample
 from esam3_core.scenes.vocabulary import NOUNS
 
 NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "cup": (("cup",), ("mug", "glass", "can")),
+    "cup": (("cup",), ("mug", "glass")),
     "bottle": (("bottle",), ("vase",)),
-    "wine glass": (("wine glass", "glass"), ("cup",)),
-    "bowl": (("bowl",), ("plate", "cup")),
-    "vase": (("vase",), ("bottle", "glass", "cup")),
+    "wine glass": (("wine glass", "glass"), ()),
+    "bowl": (("bowl",), ("plate",)),
+    "vase": (("vase",), ("bottle", "glass")),
     "sports ball": (("sports ball", "ball"), ()),
     "mug": (("mug", "cup"), ()),
     "gelatin box": (("gelatin box", "box"), ()),
@@ -28,8 +28,13 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Data set phrase -> (phrases true of it, nouns that may be true of it). Others mean themselves alone."""
 
-COCO_SILENT = frozenset({"mug", "can", "plate", "glass", "box"})
-"""Nouns that COCO does not annotate although its pictures show them."""
+CUP_KINDS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("cup_kinds.json").read_text())
+"""Our own look at COCO's larger cups: picture -> place among its instances -> mug (has a handle), glass, cup."""
+
+CUP_NAMES = {"mug": ("mug", "cup"), "glass": ("glass", "cup"), "cup": ("cup",)}
+
+COCO_SILENT = frozenset({"can", "plate", "box"})
+"""Nouns that COCO does not annotate although its pictures show them. (It annotates mugs and glasses, as cups.)"""
 
 EVERYTHING_NAMED = frozenset({"desk_small5"})
 """Folders whose pictures hold nothing from the vocabulary but what is annotated."""
@@ -72,15 +77,15 @@ class RealFolder:
     def _sample(self, image: np.ndarray, record: dict[str, Any], key: str) -> Sample:
         height, width = image.shape[:2]
         masks, labels = [], []
+        kinds = CUP_KINDS.get(key, {})
         ignored = np.zeros((height, width), np.uint8)
         for item in record["instances"]:
             mask = decode(item["rle"], record["size"], height, width)
             if item.get("crowd"):
                 ignored |= mask
                 continue
-            sure, maybe = NAMES.get(item["phrase"], ((item["phrase"],), ()))
             masks.append(mask)
-            labels.append(Label(frozenset(sure), frozenset(maybe)))
+            labels.append(_label(item["phrase"], kinds.get(str(len(labels)))))
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
         return Sample(
             image, stacked, labels, ignored if ignored.any() else None, (), self._known(), key
@@ -91,8 +96,15 @@ class RealFolder:
         if self.folder.name in EVERYTHING_NAMED:
             return frozenset(own | set(NOUNS))
         if len(self.annotated) > 40:  # COCO's eighty classes
-            return frozenset(own - COCO_SILENT)
+            return frozenset((own | {"mug", "glass"}) - COCO_SILENT)
         return frozenset(own)
+
+
+def _label(phrase: str, cup_kind: str | None) -> Label:
+    if phrase == "cup" and cup_kind is not None:
+        return Label(frozenset(CUP_NAMES[cup_kind]))
+    sure, maybe = NAMES.get(phrase, ((phrase,), ()))
+    return Label(frozenset(sure), frozenset(maybe))
 
 
 def decode(counts: str, size: list[int], height: int, width: int) -> np.ndarray:
