@@ -168,9 +168,12 @@ def sweep(pairs: Sequence[Pair], thresholds: Sequence[float]) -> list[dict[str, 
 
 
 def best_threshold(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The row of a sweep with the best cgF1, or the best pmF1 where there is no cgF1; None if there is neither."""
+    """The row of a sweep with the best cgF1, or the best pmF1 where there is no cgF1; None if there is neither.
+
+    Of equally good ones that nearest to 0.5.
+    """
     for name in ("cg_f1", "pm_f1"):
         known = [row for row in rows if np.isfinite(row[name])]
         if known:
-            return max(known, key=lambda row: row[name])
+            return max(known, key=lambda row: (round(row[name], 4), -abs(row["threshold"] - 0.5)))
     return None
