@@ -158,7 +158,9 @@ class CameraConfig:
     width: int = 640  # pixels, of the scene
     height: int = 480  # pixels, of the scene
     rate: float = 15.0  # Hz
+    clip: int = 0  # frames of the scene made before the first is shown, so that making them takes no time later; 0 = live
     loop: bool = True  # start again at the end of a source
+    await_subscribers: int = 0  # subscriptions to the image before the first frame is shown
     reliability: str = "reliable"  # reliable, best_effort
     topic: str = ""  # image topic of a bag; empty = its only one
     frame_id: str = "camera_optical_frame"

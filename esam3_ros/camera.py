@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
@@ -74,9 +75,13 @@ class CameraNode(Node):
                 self.get_logger().error(f"{self.config.source} stopped: {detail}")
 
     def _show_all(self) -> int:
-        due = time.monotonic()
         shown = 0
-        while (frame := self._prefetch.take()) is not None:
+        first = self._prefetch.take()
+        self._await_subscribers()
+        due = time.monotonic()
+        for frame in itertools.chain([first], iter(self._prefetch.take, None)):
+            if frame is None:
+                break
             if self._stopping.wait(max(0.0, due - time.monotonic())):
                 break
             self._publish(frame)
@@ -84,6 +89,11 @@ class CameraNode(Node):
             # A late frame does not make the following ones come too fast.
             due = max(due, time.monotonic() - self._period) + self._period
         return shown
+
+    def _await_subscribers(self) -> None:
+        while self._image.get_subscription_count() < self.config.await_subscribers:
+            if self._stopping.wait(0.05):
+                return
 
     def _publish(self, frame: CameraFrame) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.config.frame_id)

@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
+import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import cv2
+import numpy as np
+
 from esam3_core.config import CameraConfig
-from esam3_core.runtime.sources import ImagesSource, open_source
+from esam3_core.runtime.sources import ImagesSource, Source, open_source
 from esam3_ros.conversions import Array
 
 SCENE = "scene"
+JPEG_QUALITY = 97  # of stored frames
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,28 @@ class CameraFrame:
     instances: list[dict[str, Any]] | None = None  # id, kind, phrases, box, visible (0..1), area
 
 
+@dataclass(frozen=True)
+class StoredFrame:
+    """A frame of a scene in little memory: hundreds are kept. Its picture passes through JPEG, as many cameras' do."""
+
+    jpeg: Array
+    ids: bytes
+    rest: CameraFrame  # without pictures
+
+    @classmethod
+    def of(cls, frame: CameraFrame) -> StoredFrame:
+        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        ids = zlib.compress(np.ascontiguousarray(frame.ids).tobytes(), 1)
+        return cls(jpeg, ids, replace(frame, image=np.empty(0), depth=None, ids=None))
+
+    def frame(self) -> CameraFrame:
+        bgr = cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR)
+        assert bgr is not None  # we made the JPEG
+        ids = np.frombuffer(zlib.decompress(self.ids), np.uint16).reshape(bgr.shape[:2])
+        return replace(self.rest, image=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), ids=ids)
+
+
 class CameraSource:
     """Iterate over it to get one pass through the source, thinned out to `rate` frames per second of its own time."""
 
@@ -37,35 +65,40 @@ class CameraSource:
         Raises:
             SourceError: it is missing or of no known kind.
         """
-        self.endless = config.source == SCENE
         self._config = config
-        if self.endless:
-            self.rate = config.rate
-        else:
+        self._clip: list[StoredFrame] = []
+        self._source: Source | None = None
+        self.rate = config.rate
+        if config.source != SCENE:
             self._source = open_source(config.source, config.topic or None)
             # A folder of images has no time of its own; of anything faster, only as many frames as asked for are shown.
             self._every_frame = isinstance(self._source, ImagesSource)
             self.rate = config.rate if self._every_frame else min(config.rate, self._source.rate)
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        return self._scene() if self.endless else self._recorded()
+        if self._source is not None:
+            return self._recorded(self._source)
+        return self._stored() if self._config.clip else self._live()
 
-    def _scene(self) -> Iterator[CameraFrame]:
+    def _live(self) -> Iterator[CameraFrame]:
         from esam3_core.scenes import World, demo_config  # MuJoCo: only simulation needs it
 
         config = self._config
         world = World(config.seed, demo_config(config.width, config.height, config.rate))
-        index = 0
-        while True:
+        for index in itertools.count():
             frame = world.step()
             instances = [asdict(instance) for instance in frame.instances]
             yield CameraFrame(frame.image, index, frame.depth, frame.ids, frame.intrinsics, instances)
-            index += 1
 
-    def _recorded(self) -> Iterator[CameraFrame]:
+    def _stored(self) -> Iterator[CameraFrame]:
+        if not self._clip:
+            self._clip = [StoredFrame.of(frame) for frame in itertools.islice(self._live(), self._config.clip)]
+        return (stored.frame() for stored in self._clip)
+
+    def _recorded(self, source: Source) -> Iterator[CameraFrame]:
         start: float | None = None
         shown = 0
-        for index, stamp, image in self._source:
+        for index, stamp, image in source:
             start = stamp if start is None else start
             # Half a period early is the nearest frame there is.
             if not self._every_frame and stamp - start < (shown - 0.5) / self.rate:

@@ -33,8 +33,8 @@ from esam3_ros.isolation import isolate
 from esam3_ros.processes import ChildDiedError, Nodes
 from esam3_ros.scoring import Scorer, distinct_tracks
 
-PATIENCE = 90.0  # s until the first frame must be there: a slow machine loads for long
-SILENCE = 4.0  # s without a frame after which a recording is over
+PATIENCE = 240.0  # s until the first frame must be there: a slow machine needs long to make a scene
+SILENCE = 4.0  # s without a frame after which the source is over
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,22 +63,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         TimeoutError: nothing came in time.
     """
     simulated = options.source == SCENE
-    rate = options.rate
-    if not simulated:
-        rate = open_source(options.source).rate  # fails here, with the reason, rather than in a child
+    camera = _camera(options)
     concepts = [concept.strip().lower() for concept in options.concept.split(",")]
-    specs = demo_nodes(options.source, options.concept, options.bundle, float(rate), options.seed, simulated)
+    specs = demo_nodes(camera, options.concept, options.bundle)
     options.out.mkdir(parents=True, exist_ok=True)
     album, scorer, shots = Album(), Scorer(concepts), []
     with Collector(with_truth=simulated) as collector, Nodes(specs, options.out / "log") as nodes:
-        print(f"demo: {options.source}, looking for {', '.join(concepts)}; {options.frames} frames", flush=True)
-        for shot in _shots(collector, nodes, options.frames, endless=simulated):
+        print(f"demo: {options.source}, looking for {', '.join(concepts)}, {options.frames} frames", flush=True)
+        if simulated:
+            print(f"demo: making {camera['clip']} frames first: later all cores belong to the nodes", flush=True)
+        for shot in _shots(collector, nodes, options.frames):
             album.add(shot)
             if shot.ids is not None and shot.instances is not None:
                 scorer.add(shot.tracks, shot.ids, shot.instances)
             shots.append(_light(shot))
     result = _summarise(shots, options, scorer if simulated else None)
-    album.save(options.out, rate=result["fps"] or rate)
+    album.save(options.out, rate=result["fps"] or camera["rate"])
     with (options.out / "demo.jsonl").open("w", encoding="utf-8") as lines:
         records = (frame_record(shot.frame, shot.stamp, shot.tracks) for shot in shots)
         lines.writelines(json.dumps(record) + "\n" for record in records)
@@ -86,8 +86,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _shots(collector: Collector, nodes: Nodes, count: int, endless: bool) -> Iterator[Shot]:
-    """The first `count` complete frames; fewer if a recording ends before."""
+def _camera(options: argparse.Namespace) -> dict[str, Any]:
+    """The camera's parameters."""
+    camera = {"source": options.source, "rate": options.rate, "seed": options.seed, "loop": False}
+    if options.source == SCENE:
+        camera["clip"] = options.frames + options.frames // 5 + 15  # some are dropped where the tracker is slower
+    else:
+        camera["rate"] = float(open_source(options.source).rate)  # fails here, rather than in a child
+    return {**camera, "await_subscribers": 2}  # tracker and overlay
+
+
+def _shots(collector: Collector, nodes: Nodes, count: int) -> Iterator[Shot]:
+    """The first `count` complete frames; fewer if the source ends before."""
     last = time.monotonic()
     done = 0
     while done < count:
@@ -96,7 +106,7 @@ def _shots(collector: Collector, nodes: Nodes, count: int, endless: bool) -> Ite
             shot = collector.shots.get(timeout=0.5)
         except queue.Empty:
             silent_for = time.monotonic() - last
-            if done and not endless and silent_for > SILENCE:
+            if done and silent_for > SILENCE:
                 return
             if silent_for > PATIENCE:
                 raise TimeoutError(f"no frame for {silent_for:.0f} s; the logs end with\n{nodes.report()}") from None

@@ -23,13 +23,15 @@ class NodeSpec:
     remappings: tuple[tuple[str, str], ...] = ()
 
 
-def demo_nodes(source: Any, concept: Any, bundle: Any, rate: Any, seed: Any, loop: Any) -> tuple[NodeSpec, ...]:
-    """Camera, tracker and overlay.
+def demo_nodes(camera: dict[str, Any], concept: Any, bundle: Any) -> tuple[NodeSpec, ...]:
+    """Camera, tracker and overlay; arguments are values or launch substitutions.
 
-    Arguments are values, or launch substitutions: `source` is "scene", a video, a folder or a bag; `concept` one or
-    more concepts with commas; `bundle` a name or path; `rate` in Hz; `seed` of the scene; `loop`: start over.
+    Args:
+        camera: its parameters; by default it waits for the tracker, because a recording that nobody sees is lost.
+        concept: what to look for, several with commas.
+        bundle: name or path.
     """
-    camera = {"source": source, "rate": rate, "seed": seed, "loop": loop}
+    camera = {"await_subscribers": 1, **camera}
     # A demo shows all it can: on a slow machine late is better than nothing.
     tracker = {"concepts": concept, "bundle": bundle, "max_frame_age": 0.0}
     return (

@@ -13,4 +13,5 @@ def isolate() -> None:
         return
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble's name for it
+    if os.environ.get("ROS_DISTRO") == "humble":  # later ones know the line above and warn about this one
+        os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")

@@ -94,7 +94,21 @@ CAMERA = (
     Spec(CameraConfig, "width", "width of the scene's pictures, pixels", START, (64, 4096)),
     Spec(CameraConfig, "height", "height of the scene's pictures, pixels", START, (64, 4096)),
     Spec(CameraConfig, "rate", "pictures per second, Hz", START, (0.1, 240)),
+    Spec(
+        CameraConfig,
+        "clip",
+        "frames of the scene made before the first is shown (without depth), 0 = made live",
+        START,
+        (0, 100_000),
+    ),
     Spec(CameraConfig, "loop", "start again at the end of a source", START),
+    Spec(
+        CameraConfig,
+        "await_subscribers",
+        "subscriptions to the image before the first frame is shown",
+        START,
+        (0, 100),
+    ),
     Spec(
         CameraConfig,
         "reliability",

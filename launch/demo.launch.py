@@ -31,6 +31,11 @@ def generate_launch_description():
         DeclareLaunchArgument("rate", default_value="15.0", description="pictures per second, Hz"),
         DeclareLaunchArgument("seed", default_value="7", description="seed of the scene"),
         DeclareLaunchArgument(
+            "clip",
+            default_value="0",
+            description="frames of the scene made in advance, 0 = made live, which takes a core",
+        ),
+        DeclareLaunchArgument(
             "loop", default_value="true", choices=BOOLEAN, description="start again at the end of the source"
         ),
         DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="start RViz"),
@@ -46,12 +51,15 @@ def generate_launch_description():
             remappings=list(spec.remappings),
         )
         for spec in demo_nodes(
-            source=_typed("source", str),
+            {
+                "source": _typed("source", str),
+                "rate": _typed("rate", float),
+                "seed": _typed("seed", int),
+                "clip": _typed("clip", int),
+                "loop": _typed("loop", bool),
+            },
             concept=_typed("concept", str),
             bundle=_typed("bundle", str),
-            rate=_typed("rate", float),
-            seed=_typed("seed", int),
-            loop=_typed("loop", bool),
         )
     ]
     rviz = Node(

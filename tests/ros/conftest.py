@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-# Another domain than whatever runs on this machine, and nothing leaves it.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(60, 200))
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_LOCALHOST_ONLY"] = "1"  # Humble's name for it
+from esam3_ros.isolation import isolate
 
+os.environ.pop("ROS_DOMAIN_ID", None)
+isolate()
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here: `make setup` installs it")
 
 from builtin_interfaces.msg import Time  # noqa: E402
