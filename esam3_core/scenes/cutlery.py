@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fork, knife and spoon, lying along x with the head at +x; a little thicker than real ones so that they show."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from esam3_core.scenes import colours
+from esam3_core.scenes.meshes import Mesh, loft, merge, sweep
+from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted
+
+_RING = np.linspace(0, 2 * np.pi, 17)
+
+
+def _blade(x: ArrayLike, width: ArrayLike, z: ArrayLike, thick: ArrayLike, hollow: ArrayLike = 0.0, side: ArrayLike = 0.0) -> Mesh:
+    """A flat bar: half width, height of the middle, half thickness, hollow (edges rise by it), sideways shift, along x."""
+    x, width, z, thick, hollow, side = (np.broadcast_to(np.asarray(a, float), np.shape(x)) for a in (x, width, z, thick, hollow, side))
+    cos, sin = np.cos(_RING), np.sin(_RING)
+    y = width[:, None] * cos + side[:, None]
+    height = z[:, None] + thick[:, None] * sin + hollow[:, None] * cos**2
+    rings = np.stack([np.broadcast_to(x[:, None], y.shape), y, height], -1)
+    return loft(rings)
+
+
+def _handle(rng: np.random.Generator, start: float, end: float, neck: float, family: str) -> Mesh:
+    """From the tail (x = start) to the neck (x = end)."""
+    x = np.linspace(start, end, 14)
+    t = (x - start) / (end - start)
+    tail = rng.uniform(0.0085, 0.0115)
+    if family == "straight":
+        width = np.interp(t, [0, 0.03, 0.1, 0.85, 1], [0.001, 0.8 * tail, 0.9 * tail, 0.7 * tail, neck])
+    else:
+        width = np.interp(t, [0, 0.04, 0.16, 0.5, 0.8, 1], [0.001, 0.75 * tail, tail, 0.62 * tail, neck, neck])
+    z = 0.004 + 0.007 * np.sin(np.pi * t**1.4)
+    return _blade(x, width, z, np.full(14, 0.0024))
+
+
+def _spoon_head(rng: np.random.Generator, x0: float, family: str) -> Mesh:
+    length = rng.uniform(0.052, 0.064)
+    half = length * (rng.uniform(0.33, 0.38) if family != "round" else rng.uniform(0.44, 0.49))
+    t = np.linspace(0, 1, 18)
+    width = half * np.sqrt(np.clip(1 - (2 * t**0.85 - 1) ** 2, 0, 1)).clip(0.08)
+    dip = 0.009 * np.sin(np.pi * np.clip(t, 0, 1)) ** 0.8
+    return _blade(x0 + t * length, width, 0.0085 * (1 - t) ** 2 + 0.011 - dip, np.full(18, 0.0014), dip * 1.0)
+
+
+def _fork_head(rng: np.random.Generator, x0: float, tines: int) -> Mesh:
+    palm, length = rng.uniform(0.02, 0.026), rng.uniform(0.042, 0.052)
+    half = rng.uniform(0.0125, 0.015)
+    t = np.linspace(0, 1, 9)
+    width = np.interp(t, [0, 0.35, 0.75, 1], [0.004, 0.7 * half, half, half])
+    parts = [_blade(x0 + t * palm, width, 0.0085 - 0.0045 * t, np.full(9, 0.0022))]
+    gap = 2 * half / tines
+    s = np.linspace(0, 1, 10)
+    for k in range(tines):
+        y = -half + gap * (k + 0.5)
+        z = 0.004 + 0.011 * s**1.6
+        shape = np.interp(s, [0, 0.7, 0.95, 1], [1, 0.9, 0.5, 0.1])
+        path = np.stack([x0 + palm * 0.93 + s * length, np.full(10, y) * (1 - 0.06 * s), z], 1)
+        parts.append(sweep(path, np.stack([gap * 0.3 * shape, 0.0021 * shape], 1), 8))
+    return merge(parts)
+
+
+def _knife_head(rng: np.random.Generator, x0: float, family: str) -> Mesh:
+    length = rng.uniform(0.095, 0.125)
+    t = np.linspace(0, 1, 20)
+    deep = rng.uniform(0.0095, 0.0125)
+    if family == "straight":
+        edge = np.interp(t, [0, 0.06, 0.7, 0.92, 1], [0.45, 1.0, 1.0, 0.75, 0.08])
+    else:
+        edge = np.interp(t, [0, 0.1, 0.5, 0.85, 1], [0.4, 0.8, 1.15, 0.9, 0.1])
+    shift = deep * (edge - 1) * 0.6
+    return _blade(x0 + t * length, deep * edge, np.full(20, 0.0045), np.full(20, 0.0016), side=shift)
+
+
+def _finish(rng: np.random.Generator, kind: str, split: str) -> Finish:
+    return painted(rng, kind, split, {"metal": 4, "plastic": 1.6, "wooden": 0.7 if kind != "knife" else 0.0}, 0.0)
+
+
+def _assemble(rng: np.random.Generator, kind: str, split: str, head: Mesh, grip: Mesh, family: str, length: float) -> Thing:
+    finish = _finish(rng, kind, split)
+    size = rng.uniform(0.95, 1.3)
+    head, grip = (Mesh(m.vertices * size, m.normals, m.uv, m.faces) for m in (head, grip))
+    body = Look(np.clip(finish.rgb * 1.05, 0, 1), 1.0, 0.75, 0.5) if finish.material == "metal" else Look.of(finish.material, finish.rgb)
+    grip_look, two = body, finish.material == "metal" and rng.random() < (0.45 if kind == "knife" else 0.2)
+    if two:
+        grip_look = Look.of("plastic", colours.anything(rng, (0, 0.8), (0.06, 0.85)))
+    parts = [Part(head, body), Part(grip, grip_look)]
+    points = np.concatenate([p.mesh.vertices for p in parts])
+    width = float(np.abs(points[:, 1]).max())
+    low, high = points[:, 0].min(), points[:, 0].max()
+    middle = (low + high) / 2
+    parts = [Part(p.mesh.moved((-middle, 0, 0)), p.look) for p in parts]
+    half = (high - low) / 2
+    top = float(points[:, 2].max())
+    return Thing(kind, family, parts, [Collider("box", (half, width, top / 2), (0, 0, top / 2))], half, top, finish, 0.08)
+
+
+def fork(rng: np.random.Generator, split: str) -> Thing:
+    """Four tines in training, three in the held-out split."""
+    family = ("waisted", "straight")[int(rng.integers(2))]
+    tines = 4 if split == "train" else 3
+    return _assemble(rng, "fork", split, _fork_head(rng, 0.0, tines), _handle(rng, -rng.uniform(0.1, 0.13), 0.001, 0.0042, family), f"{family}-{tines}", 0.19)
+
+
+def spoon(rng: np.random.Generator, split: str) -> Thing:
+    """An oval bowl in training, a round one in the held-out split."""
+    family = "oval" if split == "train" else "round"
+    return _assemble(rng, "spoon", split, _spoon_head(rng, 0.0, family), _handle(rng, -rng.uniform(0.09, 0.13), 0.004, 0.0038, "waisted"), family, 0.17)
+
+
+def knife(rng: np.random.Generator, split: str) -> Thing:
+    """A table knife; the held-out split has a leaf-shaped blade."""
+    family = "straight" if split == "train" else "leaf"
+    return _assemble(rng, "knife", split, _knife_head(rng, 0.0, family), _handle(rng, -rng.uniform(0.085, 0.11), 0.003, 0.0065, "straight"), family, 0.21)
+

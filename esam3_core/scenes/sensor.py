@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a real camera adds to a rendered picture: shaded corners, exposure, vignette, blur, noise, compression."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def corner_shading(depth: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
+    """Ambient occlusion guessed from depth [H, W] in metres: a factor [H, W], darker where things meet."""
+    h, w = depth.shape
+    small = cv2.resize(np.minimum(depth, 6.0), (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+    dark = np.zeros_like(small)
+    for sigma, reach in ((1.6, 0.02), (4.5, 0.045), (10.0, 0.08)):
+        behind = small - cv2.GaussianBlur(small, (0, 0), sigma * w / 640)
+        dark += np.clip(behind / reach, 0, 1) * np.exp(-np.square(behind / (2 * reach)))
+    shade = 1 - strength * np.clip(dark / 1.6, 0, 1)
+    return cv2.resize(cv2.GaussianBlur(shade, (0, 0), 1.0), (w, h), interpolation=cv2.INTER_LINEAR)
+
+
+class Sensor:
+    """The flaws of one camera; drawn once per world, noise anew for each frame."""
+
+    def __init__(self, rng: np.random.Generator, imperfect: bool, width: int) -> None:
+        self._rng = rng
+        self._on = imperfect
+        self.shading = rng.uniform(0.25, 0.5)
+        self._exposure = rng.uniform(0.33, 0.56)  # mean brightness that the camera aims at
+        self._balance = np.exp(rng.normal(0, 0.025, 3)).astype(np.float32)
+        self._gamma = rng.uniform(0.88, 1.12)
+        self._saturation = rng.uniform(0.8, 1.1)
+        self._contrast = rng.uniform(0.0, 0.35)
+        self._vignette = rng.uniform(0.0, 0.3) if rng.random() < 0.6 else 0.0
+        self._blur = rng.uniform(0.3, 0.9) * width / 384 if rng.random() < 0.5 else 0.0
+        self._noise = rng.uniform(0, 0.012) if rng.random() < 0.7 else rng.uniform(0.012, 0.035)
+        self._quality = int(rng.integers(45, 90)) if rng.random() < 0.3 else 0
+
+    def develop(self, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """A rendered picture, float32 [H, W, 3] in 0..1 -> uint8 as the camera delivers it."""
+        if not self._on:
+            return np.clip(picture * 255, 0, 255).astype(np.uint8)
+        h, w = picture.shape[:2]
+        bright = float(np.sqrt(np.mean(np.square(picture[::4, ::4]))))
+        gain = np.clip(self._exposure / max(bright, 0.02), 0.75, 2.2)
+        x = picture * (gain * self._balance)
+        if self._vignette:
+            ys, xs = np.linspace(-1, 1, h, dtype=np.float32), np.linspace(-1, 1, w, dtype=np.float32)
+            x *= (1 - self._vignette * 0.5 * (ys[:, None] ** 2 + xs[None] ** 2))[..., None]
+        high = np.maximum(x - 0.7, 0)
+        x = x - high + 0.3 * high / (high + 0.3)  # a soft shoulder instead of blown whites
+        x = np.power(x, self._gamma)
+        x = x + self._contrast * (x - 0.5) * (1 - np.abs(2 * np.clip(x, 0, 1) - 1))
+        grey = x.mean(-1, keepdims=True)
+        x = grey + self._saturation * (x - grey)
+        if self._blur:
+            x = cv2.GaussianBlur(x, (0, 0), self._blur)
+        if self._noise:
+            grain = self._rng.standard_normal((h, w, 3), np.float32)
+            x += grain * (self._noise * (0.5 + np.sqrt(np.clip(grey, 0, 1))))
+        out = np.clip(x * 255, 0, 255).astype(np.uint8)
+        if self._quality:
+            ok, code = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self._quality])
+            if ok:
+                out = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
+        return np.ascontiguousarray(out)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tabletop world that can be stepped for ever: frames with ids, depth, phrases. Same seed and config, same bytes."""
+
+from __future__ import annotations
+
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from esam3_core.config import SceneConfig
+from esam3_core.scenes import movers
+from esam3_core.scenes.assembly import Assembly
+from esam3_core.scenes.camera import CameraPath
+from esam3_core.scenes.events import PARKED, MoverPlan, Pushes
+from esam3_core.scenes.frame import Instance, SceneFrame
+from esam3_core.scenes.layout import draw_things, place
+from esam3_core.scenes.meshes import FloatArray
+from esam3_core.scenes.models import Thing
+from esam3_core.scenes.renderer import Renderer, View
+from esam3_core.scenes.room import furnish, illuminate
+from esam3_core.scenes.sensor import Sensor, corner_shading
+from esam3_core.scenes.truth import absent_phrases, phrases_of, size_phrases
+
+_SPLIT_STREAM = {"train": 0, "held_out": 1}
+_SUBFRAMES = 3  # of a full-quality frame: smooth edges, soft shadows and motion blur all come from their mean
+_OFFSETS = ((-0.33, 0.0), (0.0, 0.33), (0.33, -0.33))  # pixels
+_SETTLE = 0.6  # s
+_BUILD_TRIES = 5
+
+
+def demo_config(width: int = 640, height: int = 480, fps: float = 30.0) -> SceneConfig:
+    """A live camera for demonstrations: cups and mugs of a good size, a gentle arc, an arm now and then, a push."""
+    return SceneConfig(
+        width=width, height=height, fps=fps, quality="fast", kinds=("mug", "cup", "mug", "cup", "bowl", "bottle", "book", "apple"),
+        distractors=(1, 1), distance=(0.6, 0.68), elevation=(30, 40), sweep=(24, 32), movers=1.0, kicks=1.0, toppled=0.0, imperfect=False,
+    )
+
+
+class World:
+    """One tabletop world. `step` renders the next frame, 1 / config.fps seconds after the last.
+
+    Args:
+        seed: any int from 0; with the split it decides everything. The splits never share a world.
+        config: size, rate and content.
+    """
+
+    def __init__(self, seed: int, config: SceneConfig) -> None:
+        self.seed, self.config = seed, config
+        for attempt in range(_BUILD_TRIES):
+            try:
+                self._build(np.random.default_rng([_SPLIT_STREAM[config.split], seed, attempt]))
+                return
+            except ValueError:
+                if attempt == _BUILD_TRIES - 1:
+                    raise
+
+    def _build(self, rng: np.random.Generator) -> None:
+        config = self.config
+        fast = config.quality == "fast"
+        assembly = Assembly(config.width, config.height, 512)
+        self.things: list[Thing] = draw_things(rng, config)
+        room = furnish(rng, config.split, assembly, fast)
+        self._lights = illuminate(rng, assembly, fast)
+        for i, thing in enumerate(self.things):
+            assembly.thing(thing, f"thing{i}")
+        self._plans: list[MoverPlan] = []
+        if rng.random() < config.movers:
+            for k in range(1 if config.kinds else int(rng.integers(1, 3))):
+                maker = movers.hand if rng.random() < 0.65 else movers.gripper
+                assembly.mover(maker(rng, config.split), f"mover{k}")
+                pause = (2.5, 5.0) if config.kinds else (0.0, 1.5)
+                self._plans.append(MoverPlan(rng, 0.18, pause, 0.0 if config.kinds else 0.45))
+        self.model = assembly.compile()
+        self.data = mujoco.MjData(self.model)
+        self._address = np.array([self.model.jnt_qposadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int)
+        self._speed = np.array([self.model.jnt_dofadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int)
+        self._map_geoms()
+        for i, spot in enumerate(place(rng, self.things, room.table, config.toppled)):
+            self.data.qpos[self._address[i] : self._address[i] + 7] = spot
+        speed = (0.12, 0.3) if config.kinds else (0.2, 0.7)
+        self._pushes = Pushes(rng, 6.0 if config.kinds else 1.5, speed) if rng.random() < config.kicks else None
+        self._sensor = Sensor(rng, config.imperfect, config.width)
+        self._exposure = rng.uniform(0.01, 0.045) if rng.random() < 0.35 and config.imperfect else 0.0
+        self._rng = rng
+        self._settle()
+        self._camera = self._aim(rng, room)
+        self._frame = 0
+        self._renderer = Renderer(self.model, config.width, config.height)
+
+    def _map_geoms(self) -> None:
+        """Geom number -> object id, and the visible geoms of each object."""
+        self._id_of_geom = np.zeros(self.model.ngeom + 1, np.uint16)  # the last entry stands for "no geom" (-1)
+        self._geoms: list[NDArray[np.int32]] = []
+        for i, thing in enumerate(self.things):
+            body = self.model.body(f"thing{i}").id
+            mine = np.flatnonzero((self.model.geom_bodyid == body) & (self.model.geom_group == 0)).astype(np.int32)
+            self._geoms.append(mine)
+            if thing.kind is not None:
+                self._id_of_geom[mine] = i + 1
+
+    def _aim(self, rng: np.random.Generator, room: object) -> CameraPath:
+        places = self._places()
+        ok = places[:, 2] > -0.1
+        points = places[ok] if ok.any() else np.zeros((1, 3))
+        target = np.array([*points[:, :2].mean(0), 0.05])
+        spread = float(np.quantile(np.hypot(*(points[:, :2] - target[:2]).T), 0.7)) if len(points) > 1 else 0.1
+        return CameraPath(rng, self.config, room, target, spread)  # type: ignore[arg-type]
+
+    def _places(self) -> FloatArray:
+        """Where each thing is [N, 3]."""
+        return np.array([self.data.qpos[a : a + 3] for a in self._address]).reshape(-1, 3)
+
+    def _settle(self) -> None:
+        for _ in range(3):
+            mujoco.mj_step(self.model, self.data, nstep=int(_SETTLE / 3 / self.model.opt.timestep))
+            self.data.qvel[:] *= 0.2
+        self.data.qvel[:] = 0
+        self.data.time = 0.0
+
+    def _advance(self, t: float) -> None:
+        """Run physics and events up to world time t."""
+        step = 0.02 if self.config.quality == "full" else 0.034
+        while self.data.time < t - 1e-9:
+            until = min(self.data.time + step, t)
+            self._act(self.data.time)
+            count = max(int(round((until - self.data.time) / self.model.opt.timestep)), 1)
+            mujoco.mj_step(self.model, self.data, nstep=count)
+        self._act(self.data.time)
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def _act(self, t: float) -> None:
+        places = self._places()
+        held = []
+        for k, plan in enumerate(self._plans):
+            pose = plan.advance(t, self.things, places)
+            self.data.mocap_pos[k], self.data.mocap_quat[k] = pose[:3], pose[3:]
+            i = plan.holds(t)
+            if i >= 0:
+                held.append(i)
+                self._put(i, pose[:3] + [0, 0, -self.things[i].height - 0.015])
+            elif plan.away >= 0:
+                held.append(plan.away)
+                self._put(plan.away, PARKED)
+        for i in range(len(self.things)):
+            if i not in held and places[i, 2] < -0.6:  # it fell off the table: back onto it
+                self._put(i, np.array([*self._rng.uniform(-0.25, 0.25, 2), 0.03]))
+        for i, velocity in self._pushes.due(t, self.things, places) if self._pushes else ():
+            if i not in held:
+                self.data.qvel[self._speed[i] : self._speed[i] + 3] = velocity
+
+    def _put(self, i: int, position: FloatArray) -> None:
+        self.data.qpos[self._address[i] : self._address[i] + 3] = position
+        self.data.qvel[self._speed[i] : self._speed[i] + 6] = 0
+
+    def step(self) -> SceneFrame:
+        """The next frame with its truth; ids stay the same for ever."""
+        t = self._frame / self.config.fps
+        self._frame += 1
+        if self.config.quality == "full":
+            image, numbers, depth, view = self._full(t)
+        else:
+            image, numbers, depth, view = self._fast(t)
+        ids = self._id_of_geom[numbers]
+        return SceneFrame(image, depth, ids, view.intrinsics(self.config.width, self.config.height), self._instances(ids, view), t,
+                          absent_phrases(np.random.default_rng([self.seed, self._frame]), self.things, self.config.split))
+
+    def _fast(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:
+        self._advance(t)
+        view = self._camera.view(t)
+        picture = self._renderer.colour(self.data, view)
+        numbers, depth = self._renderer.geoms(self.data, view)
+        return np.ascontiguousarray(picture), numbers, depth, view
+
+    def _full(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:
+        config = self.config
+        total = np.zeros((config.height, config.width, 3), np.float32)
+        key, light = self._lights.key, self._lights
+        start = self.model.light_dir[key].copy()
+        numbers = depth = None
+        for k, shift in enumerate(_OFFSETS):
+            moment = t + self._exposure * k / _SUBFRAMES
+            self._advance(moment)
+            view = self._camera.view(moment)
+            wander = self._rng.normal(0, light.softness, 3)
+            self.data.light_xdir[key] = (start + wander) / np.linalg.norm(start + wander)
+            total += self._renderer.colour(self.data, view, shift)
+            if k == _SUBFRAMES // 2:
+                numbers, depth = self._renderer.geoms(self.data, view)
+                middle = view
+        assert numbers is not None and depth is not None
+        shaded = total * (corner_shading(depth, self._sensor.shading)[..., None] / (255 * _SUBFRAMES))
+        return self._sensor.develop(shaded), numbers, depth, middle
+
+    def _instances(self, ids: NDArray[np.uint16], view: View) -> list[Instance]:
+        present = [int(i) for i in np.unique(ids) if i > 0]
+        boxes, areas = {}, {}
+        for i in present:
+            ys, xs = np.nonzero(ids == i)
+            boxes[i] = (int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1)
+            areas[i] = len(ys)
+        sizes = size_phrases([self.things[i - 1] for i in present], [max(boxes[i][2:]) for i in present])
+        out = []
+        for i, extra in zip(present, sizes, strict=True):
+            thing = self.things[i - 1]
+            assert thing.kind is not None
+            alone = self._renderer.alone(self.data, view, self._geoms[i - 1], 2)
+            visible = min(areas[i] / max(alone, areas[i], 1), 1.0)
+            out.append(Instance(i, thing.kind, phrases_of(thing) + extra, boxes[i], round(visible, 3), areas[i]))
+        return out
+
+    def close(self) -> None:
+        """Free what the world holds in OpenGL."""
+        self._renderer.close()
+
+
