@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text encoder: a small transformer from word pieces to prompt tokens, distilled from a sentence-embedding model."""
+"""The text encoder: a small transformer from word pieces to prompt tokens, distilled from a sentence embedding."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def load_text_encoder(folder: str | Path, config: TextConfig, width: int) -> Tex
     wrong = sorted(k for k in own.keys() | state.keys() if k not in state or own.get(k) != state[k].shape)
     if wrong:
         raise ValueError(
-            f"{path} does not fit this TextConfig ({', '.join(wrong[:3])}): train it again or use the config it was trained with"
+            f"{path} does not fit this TextConfig ({', '.join(wrong[:3])}): "
+            "train it again or use the config it was trained with"
         )
     encoder.load_state_dict(state, strict=False)
     return encoder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges a sentence embedding by what the detector needs of it: the right noun, the right attribute, distance to nonsense.
+"""Judges a sentence embedding by what the detector needs: the right noun, the right attribute, distance to nonsense.
 
     python -m esam3_core.distill.text.evaluate DIR [DIR ...]     prints the table of docs/bundles/text.md
 """
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from esam3_core.distill.text.lexicon import (
     ATTRIBUTE_GROUPS,
+    ATTRIBUTES,
     CLAIMED,
     HELD_OUT,
     HELD_OUT_ATTRIBUTES,
@@ -26,7 +27,8 @@ from esam3_core.distill.text.phrases import negative_nouns
 
 Embed = Callable[[list[str]], NDArray[np.float32]]
 
-NONSENSE = ("qwzx", "blorf", "asdfghjkl", "xkcdq", "zzzz", "fnord grep", "vrmpt", "1234", "§§§", "ghjk wqpl", "oooooooo")
+NONSENSE = ("qwzx", "blorf", "asdfghjkl", "xkcdq", "zzzz", "fnord grep", "vrmpt", "1234", "§§§", "ghjk wqpl",
+            "oooooooo")  # fmt: skip
 ABSENT = ("laptop", "table", "chair", "dog", "car", "person", "hand", "keyboard", "scissors", "pizza", "teddy bear",
           "toothbrush", "clock", "potted plant", "kettle", "frying pan", "sofa", "tree", "shoe", "candle")  # fmt: skip
 FRAMES = ("a {}", "red {}", "the small {} on the table", "{}s", "a photo of a white {}")
@@ -58,7 +60,7 @@ def judge_synonyms(embed: Embed) -> dict[str, Any]:
 
 
 def judge_attributes(embed: Embed) -> dict[str, Any]:
-    """Held-out attribute words before claimed nouns: is "scarlet cup" nearest to "red cup" among all plain attributes of its kind?"""
+    """Held-out attribute words: is "scarlet cup" nearest to "red cup" among the plain attributes of its kind?"""
     group_of = {name: group for group, names in ATTRIBUTE_GROUPS.items() for name in names}
     hits: list[bool] = []
     errors: dict[str, str] = {}
@@ -102,6 +104,32 @@ def judge_silence(embed: Embed) -> dict[str, Any]:
     return result
 
 
+def judge_head(head: Embed) -> dict[str, Any]:
+    """What a linear layer reads in the summary token (position 0 of the prompt) of phrases never trained on.
+
+    Args:
+        head: list of phrases -> logits [n, nouns + attributes] of the auxiliary head.
+    """
+    column = {name: i for i, name in enumerate((*CLAIMED, *ATTRIBUTES))}
+    nouns = head(list(HELD_OUT))[:, : len(CLAIMED)]
+    group_of = {name: group for group, names in ATTRIBUTE_GROUPS.items() for name in names}
+    hits = []
+    for word, plain in HELD_OUT_ATTRIBUTES.items():
+        logits = head([f"{word} {noun}" for noun in CLAIMED])
+        group = [i for name, i in column.items() if name.startswith(group_of[plain] + ":")]
+        best = np.array(group)[logits[:, group].argmax(1)]
+        hits.append((best == column[f"{group_of[plain]}:{plain}"]).mean())
+    right = [CLAIMED[i] in HELD_OUT[w] for w, i in zip(HELD_OUT, nouns.argmax(1), strict=True)]
+    others = negative_nouns()[::8]
+    return {
+        "head_synonym": float(np.mean(right)),
+        "head_synonym_fires": float((nouns.max(1) > 0).mean()),
+        "head_attribute": float(np.mean(hits)),
+        "head_other_fires": float((head(others)[:, : len(CLAIMED)].max(1) > 0).mean()),
+        "head_nonsense_fires": float((head(list(NONSENSE))[:, : len(CLAIMED)].max(1) > 0).mean()),
+    }
+
+
 def evaluate(embed: Embed) -> dict[str, Any]:
     """All measures of one embedding.
 
@@ -122,6 +150,11 @@ ROWS = (
     ("nonsense_cosine", "cosine of nonsense to it (lower is better)"),
     ("other_nouns_auc", "synonym nearer than an unclaimed noun (AUC)"),
     ("nonsense_auc", "synonym nearer than nonsense (AUC)"),
+    ("head_synonym", "linear head on the summary token: held-out synonym -> right noun"),
+    ("head_attribute", "the same for held-out attribute words"),
+    ("head_synonym_fires", "head says some claimed noun for a held-out synonym"),
+    ("head_other_fires", "head says some claimed noun for an unclaimed noun (lower is better)"),
+    ("head_nonsense_fires", "head says some claimed noun for nonsense (lower is better)"),
 )
 
 
@@ -129,12 +162,13 @@ def table(columns: dict[str, dict[str, Any]]) -> str:
     """Markdown table, one column for each embedding."""
     lines = ["| measure | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for key, label in ROWS:
-        lines.append(f"| {label} | " + " | ".join(f"{c[key]:.3f}" for c in columns.values()) + " |")
+        cells = (f"{c[key]:.3f}" if key in c else "–" for c in columns.values())  # noqa: RUF001
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def student_embed(folder: Path) -> Embed:
-    """The embedding function of a trained text encoder."""
+def load_student(folder: Path) -> tuple[Embed, Embed]:
+    """The embedding and the auxiliary head of a trained text encoder, as functions of a list of phrases."""
     import torch
 
     from esam3_core.config import TextConfig, from_dict
@@ -143,13 +177,20 @@ def student_embed(folder: Path) -> Embed:
     config = from_dict(TextConfig, json.loads((folder / "metrics.json").read_text())["config"])
     encoder = load_text_encoder(folder, config, config.width).eval()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    labels = torch.load(folder / "labels.pt", weights_only=True)
+
+    def tokens(texts: list[str]) -> torch.Tensor:
+        return torch.tensor([e.ids for e in tokenizer.encode_batch(texts)])
 
     @torch.no_grad()
     def embed(texts: list[str]) -> NDArray[np.float32]:
-        ids = torch.tensor([e.ids for e in tokenizer.encode_batch(texts)])
-        return encoder.embed(ids).numpy()
+        return encoder.embed(tokens(texts)).numpy()
 
-    return embed
+    @torch.no_grad()
+    def head(texts: list[str]) -> NDArray[np.float32]:
+        return (encoder.encode(tokens(texts))[:, 0] @ labels["weight"].T + labels["bias"]).numpy()
+
+    return embed, head
 
 
 def main() -> None:
@@ -161,7 +202,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the measures here")
     args = parser.parse_args()
     columns = {"MiniLM (teacher)": evaluate(TextTeacher().embed)}
-    columns |= {folder.name: evaluate(student_embed(folder)) for folder in args.folders}
+    for folder in args.folders:
+        embed, head = load_student(folder)
+        columns[folder.name] = {**evaluate(embed), **judge_head(head)}
     print(table(columns))
     for name, values in columns.items():
         print(f"\n{name}: wrong synonyms {values['synonym_errors']}; wrong attributes {values['attribute_errors']}")

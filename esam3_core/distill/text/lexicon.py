@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words of the text corpus: claimed nouns with their synonyms, attributes with theirs, and what is held out of training."""
+"""Words of the text corpus: claimed nouns and attributes with their synonyms, and what is held out of training."""
 
 from __future__ import annotations
 
@@ -113,8 +113,10 @@ ATTRIBUTES = tuple(f"{group}:{name}" for group, names in ATTRIBUTE_GROUPS.items(
 """Classes of the attribute head."""
 
 STATES = (
-    "empty", "full", "broken", "old", "new", "dirty", "clean", "open", "closed", "shiny", "antique", "vintage", "modern",
-    "tall", "short", "round", "square", "wide", "narrow", "upside down", "tipped over", "fallen", "half full", "cracked",
+    "empty", "full", "broken", "old", "new", "dirty", "clean", "open", "closed", "shiny", "antique", "vintage",
+    "modern",
+    "tall", "short", "round", "square", "wide", "narrow", "upside down", "tipped over", "fallen", "half full",
+    "cracked",
     "heavy", "light", "hot", "cold", "wet", "pretty", "ugly", "beautiful", "cheap", "used", "simple", "toy", "stacked",
     "matte", "glossy", "rusty", "fresh", "ripe", "rotten", "handmade", "disposable", "nearest", "left", "right",
 )  # fmt: skip
@@ -137,11 +139,14 @@ MODERN = (
     "frisbee", "tennis racket", "baseball bat", "baseball glove", "parking meter", "stop sign", "fire hydrant",
     "traffic light", "suitcase", "handbag", "backpack", "tie", "umbrella", "robot arm", "gripper", "pen", "pencil",
     "marker", "stapler", "scissors", "screwdriver", "hammer", "wrench", "tape", "glue stick", "notepad", "post-it note",
-    "picture frame", "candle", "lamp", "clock", "watch", "ring", "shoe", "sneaker", "sock", "glove", "hat", "sunglasses",
+    "picture frame", "candle", "lamp", "clock", "watch", "ring", "shoe", "sneaker", "sock", "glove", "hat",
+    "sunglasses",
     "water melon", "pineapple", "kiwi", "mango", "avocado", "tomato", "cucumber", "egg", "bread roll", "croissant",
-    "person", "man", "woman", "child", "baby", "boy", "girl", "face", "hand", "finger", "arm", "hair", "sleeve", "shirt",
+    "person", "man", "woman", "child", "baby", "boy", "girl", "face", "hand", "finger", "arm", "hair", "sleeve",
+    "shirt",
     "t-shirt", "wall", "floor", "ceiling", "window", "door", "shadow", "reflection", "tablecloth", "napkin", "placemat",
-    "chopsticks", "spatula", "whisk", "corkscrew", "tin opener", "frying pan", "saucepan", "kettle", "toaster", "cutting board",
+    "chopsticks", "spatula", "whisk", "corkscrew", "tin opener", "frying pan", "saucepan", "kettle", "toaster",
+    "cutting board",
     "dice", "lego brick", "toy car", "doll", "action figure", "drone", "camera", "tripod", "microphone", "speaker",
 )  # fmt: skip
 """Everyday things that the older word lists miss; COCO's names among them."""
@@ -155,8 +160,10 @@ AMBIGUOUS = frozenset(
      "cutter", "sword", "razor", "scoop", "shovel", "spork", "ladle", "citrus", "lemon", "lime", "grapefruit", "peach",
      "pear", "melon", "plum", "nectarine", "pumpkin", "tomato", "onion", "volume", "text", "publication", "object",
      "thing", "item", "plaything", "game", "sports equipment", "cutlery", "tool", "implement", "decanter", "phial",
-     "china", "porcelain", "earthenware", "stoneware", "pottery", "ware", "ceramic", "crystal", "handle", "cover", "label",
-     "cap", "page", "piece", "artifact", "whole", "unit", "drinkware", "holder", "pack", "kit", "round", "solid", "stem",
+     "china", "porcelain", "earthenware", "stoneware", "pottery", "ware", "ceramic", "crystal", "handle", "cover",
+     "label",
+     "cap", "page", "piece", "artifact", "whole", "unit", "drinkware", "holder", "pack", "kit", "round", "solid",
+     "stem",
      "article", "merchandise", "goods", "produce", "edible fruit", "liquid", "water", "coffee", "tea", "wine", "beer",
      "milk", "juice", "soda", "soup", "cereal", "print", "plastic", "sticker", "figure", "shape", "tang", "prong",
      "ampule", "canteen", "urn", "casserole", "terrine", "tureen", "ashtray", "planter", "candlestick", "lid")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The phrase corpus of the text encoder: everyday nouns x attributes x templates, made from word lists in this folder."""
+"""The phrase corpus of the text encoder: everyday nouns x attributes x templates, from the word lists beside it."""
 
 from __future__ import annotations
 

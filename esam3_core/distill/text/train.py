@@ -3,8 +3,9 @@
 
     python -m esam3_core.distill.text.train --out DIR
 
-Phase 1 leaves the held-out synonyms out and is what `evaluate` judges; phase 2 goes on a little with all phrases for the
-bundle. Writes DIR/text.safetensors, DIR/tokenizer.json, DIR/metrics.json (and the same under DIR/phase1). Run again to resume.
+Phase 1 leaves the held-out synonyms out and is what `evaluate` judges; phase 2 goes on a little with all phrases for
+the bundle. Writes DIR/text.safetensors, DIR/tokenizer.json, DIR/metrics.json, and the same under DIR/phase1. Run it
+again to resume.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class TextTrainer(nn.Module):
 
 
 def start_from_teacher(encoder: TextEncoder, tokenizer: Tokenizer, teacher: TextTeacher) -> None:
-    """Start the token table from the teacher's embeddings of whole words, reduced by PCA, and the head from its inverse."""
+    """Start the token table from the teacher's embeddings of whole words, reduced by PCA, the head from its inverse."""
     vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     words = [(word, i) for word, i in vocab if word.isalpha() and len(word) > 1]
     vectors = torch.from_numpy(teacher.embed([word for word, _ in words]))
@@ -128,7 +129,7 @@ def pick_batch(data: TextData, rows: tuple[Tensor, Tensor], step: int, training:
 
 
 def rate_at(step: int, training: TextTraining) -> float:
-    """Factor of the learning rates: warm-up, cosine to 5 % over phase 1, constant 5 % .. 0 over phase 2."""
+    """Factor of the learning rates: warm-up and cosine to 0.1 over phase 1, down to almost nothing over phase 2."""
     if step < training.steps:
         turn = math.pi * step / training.steps
         return min(1.0, (step + 1) / training.warm_up) * (0.1 + 0.9 * 0.5 * (1 + math.cos(turn)))
@@ -158,8 +159,10 @@ def run_steps(
         tokens = tokens[:, : int((tokens != 0).sum(1).max())]
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * rate_at(step, training)
-        parts = losses(*model(tokens), data.targets[index], data.labels[index], training)
-        loss = parts["cosine"] + training.relation_weight * parts["relation"] + training.label_weight * parts["labels"]
+        embedding, logits = model(tokens)
+        parts = losses(embedding, logits, data.targets[index], data.labels[index], training)
+        loss = parts["cosine"] + training.relation_weight * parts["relation"]
+        loss = loss + training.label_weight * parts["labels"]
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
