@@ -58,7 +58,8 @@ class RealFolder:
             raise FileNotFoundError(f"no labels/*.json under {self.folder}: is it the right folder?")
         wanted = {"train": (False,), "val": (True,), "all": (False, True)}[split]
         self.labels = [path for path in labels if _held_out(path) in wanted]
-        every = (_read(path)["instances"] for path in self.labels)
+        # Over all pictures: what a data set annotates does not depend on the split.
+        every = (_read(path)["instances"] for path in labels)
         self.annotated = {item["phrase"] for instances in every for item in instances}
 
     def __len__(self) -> int:

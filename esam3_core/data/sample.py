@@ -51,13 +51,19 @@ def truth(sample: Sample, phrase: str) -> list[int] | None:
     """Indices of the instances a phrase is true of; an empty list if none is, None if nobody knows."""
     noun = noun_of(phrase)
     hits = [i for i, label in enumerate(sample.labels) if phrase in label.phrases]
-    if not hits and any(phrase in label.phrases or noun in label.maybe for label in sample.hidden):
+    if not hits and any(_may_be(label, phrase, noun) for label in sample.hidden):
         return None
     if not hits and sample.known_nouns is not None and noun not in sample.known_nouns:
         return None
-    for label in sample.labels:
-        if noun in label.maybe:
-            return None
-        if phrase != noun and noun in label.phrases and not label.attributed:
-            return None
+    if any(_is_unsure(label, phrase, noun) for label in sample.labels):
+        return None
     return hits
+
+
+def _is_unsure(label: Label, phrase: str, noun: str) -> bool:
+    """Whether nobody knows if a phrase is true of an instance."""
+    return noun in label.maybe or (phrase != noun and noun in label.phrases and not label.attributed)
+
+
+def _may_be(label: Label, phrase: str, noun: str) -> bool:
+    return phrase in label.phrases or _is_unsure(label, phrase, noun)

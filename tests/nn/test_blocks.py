@@ -178,7 +178,9 @@ def test_box_bias_depends_on_where_a_cell_lies() -> None:
     assert values.shape == (1, HEADS, 2, TOKENS)
     grid = values.reshape(HEADS, 2, *GRID)
     # The bias is a sum over axes: one row differs from the next by the same in every column.
-    torch.testing.assert_close(grid[:, :, 1] - grid[:, :, 0], (grid[:, :, 1] - grid[:, :, 0])[..., :1].expand(-1, -1, 6))
+    torch.testing.assert_close(
+        grid[:, :, 1] - grid[:, :, 0], (grid[:, :, 1] - grid[:, :, 0])[..., :1].expand(-1, -1, 6)
+    )
     assert not torch.allclose(grid[:, 0], grid[:, 1])
 
 

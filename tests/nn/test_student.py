@@ -89,9 +89,7 @@ def test_concepts_do_not_disturb_each_other(tiny_student: Student) -> None:
 @torch.no_grad()
 def test_the_prompt_matters(tiny_student: Student) -> None:
     features = tiny_student.image_encoder(torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8))
-    out = tiny_student.detect(
-        features.take(torch.tensor([0, 0])), tiny_student.text_encoder(TOKENS), pad_mask(TOKENS)
-    )
+    out = tiny_student.detect(features.take(torch.tensor([0, 0])), tiny_student.text_encoder(TOKENS), pad_mask(TOKENS))
     assert not torch.allclose(out.match[0], out.match[1])
 
 
