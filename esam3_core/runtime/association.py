@@ -55,7 +55,8 @@ def _overlaps(tracks: Sequence[LiveTrack], detections: Sequence[Detection], stam
     found = [detection.crop for detection in detections]
     last = [track.crop for track in tracks]
     now = [track.predicted_crop(stamp) for track in tracks]
-    return np.maximum(iou_matrix(now, found), iou_matrix(last, found))
+    ious = iou_matrix(now + last, found)  # [2 T, D]
+    return np.maximum(ious[: len(tracks)], ious[len(tracks) :])
 
 
 def _nearness(

@@ -99,12 +99,20 @@ def intersection(a: CroppedMask, b: CroppedMask) -> int:
 def iou_matrix(a: Sequence[CroppedMask], b: Sequence[CroppedMask]) -> NDArray[np.float64]:
     """Intersection over union of every pair, [len(a), len(b)], 0..1; two empty masks have 0."""
     ious = np.zeros((len(a), len(b)))
-    for i, mask_a in enumerate(a):
-        for j, mask_b in enumerate(b):
-            shared = intersection(mask_a, mask_b)
-            if shared:
-                ious[i, j] = shared / (mask_a.area + mask_b.area - shared)
+    for i, j in np.argwhere(_crops_touch(a, b)).tolist():
+        shared = intersection(a[i], b[j])
+        if shared:
+            ious[i, j] = shared / (a[i].area + b[j].area - shared)
     return ious
+
+
+def _crops_touch(a: Sequence[CroppedMask], b: Sequence[CroppedMask]) -> BoolArray:
+    """Which crops share a pixel, [len(a), len(b)]: few do, and only they need be compared."""
+    first = np.array([mask.roi for mask in a]).reshape(-1, 1, 4)  # [A, 1, xywh]
+    second = np.array([mask.roi for mask in b]).reshape(1, -1, 4)
+    start = np.maximum(first[..., :2], second[..., :2])
+    end = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    return np.asarray((end > start).all(axis=2))
 
 
 def pack(mask: CroppedMask) -> NDArray[np.uint8]:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
 from esam3_core.config import TrackerConfig
 from esam3_core.runtime.association import associate
 from esam3_core.runtime.live_track import LiveTrack
-from esam3_core.runtime.masks import CroppedMask, iou_matrix
+from esam3_core.runtime.masks import iou_matrix
 from esam3_core.runtime.track import Detection, Track
 
 MAX_ID = 65535  # ids travel as 16 bits
@@ -88,20 +90,18 @@ class Roster:
         """Two tracks of one instance become one, under the older id."""
         oldest_first = sorted(self._tracks, key=lambda track: (track.id == 0, track.id, track.first_seen))
         crops = [track.predicted_crop(stamp) for track in oldest_first]
+        same = np.triu(iou_matrix(crops, crops) > self.config.merge_iou, k=1)
         gone: list[LiveTrack] = []
-        for i, older in enumerate(oldest_first):
-            for j in range(i + 1, len(oldest_first)):
-                newer = oldest_first[j]
-                if older in gone or newer in gone or not newer.visible or older.concept != newer.concept:
-                    continue
-                # Two that were seen beside each other are two instances, however much they overlap now.
-                if not older.visible and newer.first_seen <= older.last_seen:
-                    continue
-                if not _overlap_more(crops[i], crops[j], self.config.merge_iou):
-                    continue
-                if not older.visible:
-                    older.take_over(newer)
-                gone.append(newer)
+        for i, j in np.argwhere(same).tolist():
+            older, newer = oldest_first[i], oldest_first[j]
+            if older in gone or newer in gone or not newer.visible or older.concept != newer.concept:
+                continue
+            # Two that were seen beside each other are two instances, however much they overlap now.
+            if not older.visible and newer.first_seen <= older.last_seen:
+                continue
+            if not older.visible:
+                older.take_over(newer)
+            gone.append(newer)
         self._forget(gone)
 
     def _confirm(self) -> None:
@@ -128,10 +128,3 @@ class Roster:
     def _report(self, stamp: float) -> list[Track]:
         confirmed = sorted((track for track in self._tracks if track.id), key=lambda track: track.id)
         return [track.report(stamp) for track in confirmed]
-
-
-def _overlap_more(a: CroppedMask, b: CroppedMask, iou: float) -> bool:
-    # The IoU of two masks cannot exceed the ratio of their areas.
-    if min(a.area, b.area) <= iou * max(a.area, b.area):
-        return False
-    return bool(iou_matrix([a], [b])[0, 0] > iou)

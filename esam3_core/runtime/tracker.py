@@ -45,7 +45,7 @@ class Tracker:
         self._last_stamp = -math.inf
         self._last_size: tuple[int, int] | None = None
         self._until_detection = 0  # frames
-        self.concepts = list(concepts) if not isinstance(concepts, str) else concepts
+        self.concepts = concepts
 
     @property
     def concepts(self) -> list[str]:

@@ -175,6 +175,11 @@ class TestConcepts:
         assert (tracker.concepts, tracker.concept_version) == (["red"], 1)
         assert summary(run(tracker, still(1, RED), start=1)[-1]) == [(1, "tracked")]
 
+    @pytest.mark.parametrize("wrong", ["red", None, 5, [None]])
+    def test_a_tracker_of_no_list_of_concepts_is_refused(self, student, wrong):
+        with pytest.raises(ConceptError):
+            student.track(wrong)
+
     def test_too_many_concepts_name_the_limit(self, student):
         with pytest.raises(ConceptError, match="9 concepts, at most 8 at once"):
             student.track([f"c{index}" for index in range(9)])
