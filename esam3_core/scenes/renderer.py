@@ -71,7 +71,6 @@ class Renderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = 0
-        self._rect = mujoco.MjrRect(0, 0, width, height)
 
     def _update(self, data: mujoco.MjData, view: View, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         data.cam_xpos[0] = view.position
@@ -85,16 +84,32 @@ class Renderer:
             camera.frustum_bottom += shift[1] * pixel
             camera.frustum_top += shift[1] * pixel
 
-    def colour(self, data: mujoco.MjData, view: View, shift: tuple[float, float] = (0.0, 0.0), shadows: bool = True) -> NDArray[np.uint8]:
-        """Picture uint8 [H, W, 3], seen with the image plane moved by a shift in pixels (right, up)."""
+    def colour(self, data: mujoco.MjData, view: View, shift: tuple[float, float] = (0.0, 0.0), shadows: bool = True, scale: int = 1) -> NDArray[np.uint8]:
+        """Picture uint8 [H/scale, W/scale, 3], seen with the image plane moved by a shift in pixels (right, up)."""
         _make_current()
         self._update(data, view, shift)
+        return self._draw(shadows, scale)
+
+    def _draw(self, shadows: bool, scale: int) -> NDArray[np.uint8]:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-        mujoco.mjr_render(self._rect, self._scene, self._context)
-        picture = np.empty((self.height, self.width, 3), np.uint8)
-        mujoco.mjr_readPixels(picture, None, self._rect, self._context)
+        rect = mujoco.MjrRect(0, 0, self.width // scale, self.height // scale)
+        mujoco.mjr_render(rect, self._scene, self._context)
+        picture = np.empty((rect.height, rect.width, 3), np.uint8)
+        mujoco.mjr_readPixels(picture, None, rect, self._context)
         return picture[::-1]
+
+    def shadow(self, data: mujoco.MjData, view: View, scale: int) -> NDArray[np.float32]:
+        """How much light shadows leave, 0..1, float32 [H/scale, W/scale].
+
+        Shadow maps make every pixel dear in software, so they are drawn small and laid over the picture afterwards,
+        which also softens their edges.
+        """
+        _make_current()
+        self._update(data, view)
+        lit = self._draw(False, scale).astype(np.float32).sum(-1)
+        dim = self._draw(True, scale).astype(np.float32).sum(-1)
+        return np.clip((dim + 12) / (lit + 12), 0.15, 1.0)
 
     def geoms(self, data: mujoco.MjData, view: View, scale: int = 1) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Geom number (-1: nothing) int32 and depth in metres float32, both [H/scale, W/scale]."""

@@ -81,10 +81,8 @@ def _furniture(rng: np.random.Generator, split: str, assembly: Assembly, half: t
 
 @dataclass(frozen=True)
 class Lights:
-    """Which light throws the shadow, how far it may wander (its size), and from where it shines."""
+    """softness: blur of shadow edges, pixels at half size."""
 
-    key: int
-    direction: np.ndarray
     softness: float
 
 
@@ -115,4 +113,4 @@ def illuminate(rng: np.random.Generator, assembly: Assembly, fast: bool) -> Ligh
             type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False, pos=-2.0 * other, dir=other, ambient=[0, 0, 0],
             diffuse=np.clip(tint[::-1] * fill * level / count, 0, 1), specular=tint * 0.25,
         )
-    return Lights(0, direction, rng.uniform(0.01, 0.09))
+    return Lights(rng.uniform(0.4, 1.8))

@@ -66,9 +66,9 @@ def cloth(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     picture = np.tile(base, (h, w, 1)).astype(np.float32)
     if rng.random() < 0.5:
         other = colours.anything(rng, (0.0, 0.6), (0.3, 0.95))
-        period = int(rng.integers(w // 24, w // 5))
+        period = int(rng.integers(max(w // 24, 4), max(w // 5, 8)))
         band = (np.arange(w) % period < period * rng.uniform(0.1, 0.5)).astype(np.float32) * rng.uniform(0.4, 0.9)
-        along = np.tile(band[None], (h, 1)) if rng.random() < 0.5 else np.maximum(band[None], 0.8 * band[:h, None])
+        along = np.tile(band[None], (h, 1)) if rng.random() < 0.5 else np.maximum(band[None], 0.8 * np.resize(band, h)[:, None])
         picture = picture * (1 - along[..., None]) + other * along[..., None]
     thread = 0.06 * (np.indices((h, w)).sum(0) % 4 < 2) + 0.03 * rng.standard_normal((h, w), np.float32)
     folds = 0.05 * noise(rng, size, 4, 2)

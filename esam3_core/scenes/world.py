@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 
+import cv2
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,8 @@ from esam3_core.scenes.sensor import Sensor, corner_shading
 from esam3_core.scenes.truth import absent_phrases, phrases_of, size_phrases
 
 _SPLIT_STREAM = {"train": 0, "held_out": 1}
-_SUBFRAMES = 3  # of a full-quality frame: smooth edges, soft shadows and motion blur all come from their mean
-_OFFSETS = ((-0.33, 0.0), (0.0, 0.33), (0.33, -0.33))  # pixels
+_STILL = ((-0.25, -0.25), (0.25, 0.25))  # pixels: a full-quality frame is the mean of pictures so shifted, for smooth edges
+_BLURRED = (*_STILL, (0.25, -0.25), (-0.25, 0.25))  # the same where the mean also makes motion blur
 _SETTLE = 0.6  # s
 _BUILD_TRIES = 5
 
@@ -91,6 +92,7 @@ class World:
     def _map_geoms(self) -> None:
         """Geom number -> object id, and the visible geoms of each object."""
         self._id_of_geom = np.zeros(self.model.ngeom + 1, np.uint16)  # the last entry stands for "no geom" (-1)
+        self._owner_of_geom = np.append(self.model.geom_bodyid, 0).astype(np.int32)  # body: 0 room, 1.. things, then movers
         self._geoms: list[NDArray[np.int32]] = []
         for i, thing in enumerate(self.things):
             body = self.model.body(f"thing{i}").id
@@ -163,37 +165,39 @@ class World:
         else:
             image, numbers, depth, view = self._fast(t)
         ids = self._id_of_geom[numbers]
-        return SceneFrame(image, depth, ids, view.intrinsics(self.config.width, self.config.height), self._instances(ids, view), t,
+        return SceneFrame(image, depth, ids, view.intrinsics(self.config.width, self.config.height), self._instances(ids, numbers, depth, view), t,
                           absent_phrases(np.random.default_rng([self.seed, self._frame]), self.things, self.config.split))
 
     def _fast(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:
+        size = (self.config.width, self.config.height)
         self._advance(t)
         view = self._camera.view(t)
-        picture = self._renderer.colour(self.data, view)
-        numbers, depth = self._renderer.geoms(self.data, view)
-        return np.ascontiguousarray(picture), numbers, depth, view
+        picture = self._renderer.colour(self.data, view, shadows=False)
+        shadow = cv2.blur(self._renderer.shadow(self.data, view, 4), (2, 2))
+        soft = cv2.resize(shadow, size, interpolation=cv2.INTER_LINEAR)
+        picture = cv2.multiply(picture, cv2.merge([soft] * 3), dtype=cv2.CV_8U)
+        numbers, depth = self._renderer.geoms(self.data, view, 2)
+        return picture, cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), view
 
     def _full(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:
         config = self.config
         total = np.zeros((config.height, config.width, 3), np.float32)
-        key, light = self._lights.key, self._lights
-        start = self.model.light_dir[key].copy()
-        numbers = depth = None
-        for k, shift in enumerate(_OFFSETS):
-            moment = t + self._exposure * k / _SUBFRAMES
+        shifts = _BLURRED if self._exposure else _STILL
+        middle = len(shifts) // 2
+        for k, shift in enumerate(shifts):
+            moment = t + self._exposure * k / len(shifts)
             self._advance(moment)
             view = self._camera.view(moment)
-            wander = self._rng.normal(0, light.softness, 3)
-            self.data.light_xdir[key] = (start + wander) / np.linalg.norm(start + wander)
-            total += self._renderer.colour(self.data, view, shift)
-            if k == _SUBFRAMES // 2:
+            total += self._renderer.colour(self.data, view, shift, shadows=False)
+            if k == middle:
                 numbers, depth = self._renderer.geoms(self.data, view)
-                middle = view
-        assert numbers is not None and depth is not None
-        shaded = total * (corner_shading(depth, self._sensor.shading)[..., None] / (255 * _SUBFRAMES))
-        return self._sensor.develop(shaded), numbers, depth, middle
+                shadow = self._renderer.shadow(self.data, view, 2)
+                truth_view = view
+        soft = cv2.resize(cv2.GaussianBlur(shadow, (0, 0), self._lights.softness), (config.width, config.height), interpolation=cv2.INTER_LINEAR)
+        shaded = total * ((soft * corner_shading(depth, self._sensor.shading))[..., None] / (255 * len(shifts)))
+        return self._sensor.develop(shaded), numbers, depth, truth_view
 
-    def _instances(self, ids: NDArray[np.uint16], view: View) -> list[Instance]:
+    def _instances(self, ids: NDArray[np.uint16], numbers: NDArray[np.int32], depth: NDArray[np.float32], view: View) -> list[Instance]:
         present = [int(i) for i in np.unique(ids) if i > 0]
         boxes, areas = {}, {}
         for i in present:
@@ -205,10 +209,23 @@ class World:
         for i, extra in zip(present, sizes, strict=True):
             thing = self.things[i - 1]
             assert thing.kind is not None
-            alone = self._renderer.alone(self.data, view, self._geoms[i - 1], 2)
+            alone = self._renderer.alone(self.data, view, self._geoms[i - 1], 2) if self._maybe_hidden(i, numbers, depth, boxes[i]) else 0
             visible = min(areas[i] / max(alone, areas[i], 1), 1.0)
             out.append(Instance(i, thing.kind, phrases_of(thing) + extra, boxes[i], round(visible, 3), areas[i]))
         return out
+
+    def _maybe_hidden(self, i: int, numbers: NDArray[np.int32], depth: NDArray[np.float32], box: tuple[int, int, int, int]) -> bool:
+        """Whether something that moves adjoins object i and is nearer; only then its full size must be rendered."""
+        x, y, w, h = box
+        patch = np.s_[max(y - 2, 0) : y + h + 2, max(x - 2, 0) : x + w + 2]
+        owner = self._owner_of_geom[numbers[patch]]
+        mine = owner == i
+        kernel = np.ones((5, 5), np.uint8)
+        ring = cv2.dilate(mine.astype(np.uint8), kernel).astype(bool) & ~mine & (owner > 0)
+        if not ring.any():
+            return False
+        reach = cv2.dilate(np.where(mine, depth[patch], 0), kernel)
+        return bool((depth[patch][ring] < reach[ring]).any())
 
     def close(self) -> None:
         """Free what the world holds in OpenGL."""
