@@ -151,7 +151,7 @@ class Processor:
         if why == "stale":
             self._complaints.warn(
                 f"frames are dropped because they are older than max_frame_age ({settings.node.max_frame_age:g} s): "
-                "find what delays them, or raise max_frame_age"
+                "find what delays them, or set max_frame_age:=0; a bag wants --clock and use_sim_time:=true"
             )
 
 

@@ -108,7 +108,9 @@ class ImageSubscription:
             return f"{listed}. The type differs: set image_transport to match, raw or compressed"
         if self.reliability == "reliable" and any(_reliability(info) == "best_effort" for info in infos):
             return f"{listed}. This node asks for reliable: set image_reliability:=auto"
-        return f"{listed}. Is the camera running? Large best-effort images need a larger shared-memory segment"
+        if self.reliability == "best_effort":
+            return f"{listed}. Is the camera running? Large best-effort images need config/fastdds_shm.xml"
+        return f"{listed}. Is the camera running?"
 
     def _matches(self, info: Any) -> bool:
         return bool(info.topic_type == f"sensor_msgs/msg/{self._type.__name__}")

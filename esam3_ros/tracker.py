@@ -44,7 +44,10 @@ Transition = Callable[["TrackerNode", Any], TransitionCallbackReturn]
 
 
 def guarded(transition: Transition) -> Transition:
-    """Turn an exception in a transition into a logged reason, a clean node and FAILURE; rclpy would swallow it."""
+    """Log what a transition raises, which rclpy would swallow, and undo what it began.
+
+    A failed configure or activate leaves the node in the state before it; any other goes through `on_error`.
+    """
 
     @wraps(transition)
     def run(node: TrackerNode, state: Any) -> TransitionCallbackReturn:
@@ -53,7 +56,7 @@ def guarded(transition: Transition) -> Transition:
         except Exception as error:
             remedied = isinstance(error, Esam3Error)  # their message says all that a user needs
             node.report_problem(str(error) if remedied else f"{error}\n{traceback.format_exc()}")
-            return FAILURE
+            return node.undo(transition.__name__, state)
 
     return run
 
@@ -94,7 +97,7 @@ class TrackerNode(LifecycleNode):
         self.problem = ""
         if self.parameters.problems:
             self.report_problem(" | ".join(self.parameters.problems.values()))
-            return FAILURE
+            return self.undo("on_configure", state)
         started = time.monotonic()
         bundle = str(self.get_parameter("bundle").value)
         student = esam3_core.load(bundle, self.parameters.config(RuntimeConfig))
@@ -119,6 +122,7 @@ class TrackerNode(LifecycleNode):
     @guarded
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Start to listen and to publish."""
+        self.problem = ""
         super().on_activate(state)
         config = self.parameters.config(NodeConfig)
         self.stats.start()
@@ -160,10 +164,18 @@ class TrackerNode(LifecycleNode):
         return SUCCESS
 
     def report_problem(self, problem: str) -> None:
-        """Log why a transition failed, show it in the diagnostics, and leave nothing half made."""
+        """Log why a transition failed and show it in the diagnostics."""
         self.problem = problem
         self.get_logger().error(problem)
+
+    def undo(self, transition: str, state: Any) -> TransitionCallbackReturn:
+        """Take back what a failed transition made; what rclpy shall be told of it."""
+        if transition == "on_activate":
+            self._unsubscribe()
+            super().on_deactivate(state)
+            return FAILURE
         self._release()
+        return FAILURE if transition == "on_configure" else TransitionCallbackReturn.ERROR
 
     def close(self) -> None:
         """End the worker; call it before the node is destroyed."""

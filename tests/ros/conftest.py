@@ -144,9 +144,9 @@ class Graph:
 
         return wait_for(step, what)
 
-    def status(self, part: str) -> DiagnosticStatus | None:
-        """The newest diagnostics of the tracker's `part`."""
-        return self.diagnostics.get(f"{self.namespace.strip('/')}/tracker: {part}")
+    def status(self, part: str) -> DiagnosticStatus:
+        """The newest diagnostics of the tracker's `part`; an empty one before the first."""
+        return self.diagnostics.get(f"{self.namespace.strip('/')}/tracker: {part}", DiagnosticStatus())
 
     def complained(self, *words: str) -> bool:
         """Whether one warning or error in the log has all these words."""
