@@ -8,8 +8,8 @@ RUN := source scripts/env.sh &&
 BUILT := install/.built-$(ROS_DISTRO)
 READY_DEMO := .venv/.ready-demo-$(ROS_DISTRO)
 READY_TEST := .venv/.ready-test-$(ROS_DISTRO)
-INTERFACES := $(wildcard msg/* srv/* cmake/* launch/* config/* config/*/* scripts/*.in) CMakeLists.txt package.xml
-SETUP := pyproject.toml $(wildcard tools/*.sh tools/*.txt tools/*.py)
+INTERFACES := $(wildcard msg/* srv/* cmake/* launch/* config/* config/*/* scripts/*.in) CMakeLists.txt package.xml requirements-robot.txt
+SETUP := pyproject.toml requirements-robot.txt $(wildcard tools/*.sh tools/*.txt tools/*.py)
 
 .PHONY: help
 help: ## what can be made (this list)

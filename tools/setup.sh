@@ -43,7 +43,7 @@ system_packages() { # prints the Debian packages that hold what this machine may
   command -v cmake > /dev/null || echo cmake
   command -v make > /dev/null || echo make
   command -v g++ > /dev/null || echo g++
-  echo libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6 # MuJoCo without a screen
+  echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libopengl0 # MuJoCo without a screen
 }
 
 prepare_venv() {
@@ -114,9 +114,7 @@ python="$(choose_python)"
 tools/debian.sh $(system_packages)
 prepare_venv
 
-if [ -n "$ros" ] && "$python" -c 'import numpy, sys; sys.exit(int(numpy.__version__.split(".")[0]) > 1)' 2> /dev/null; then
-  constraints=(-c tools/constraints-numpy1.txt) # ROS's binaries were compiled for it
-fi
+[ -z "$ros" ] || constraints=(-c requirements-robot.txt) # ROS's own binaries limit NumPy
 pip_install "pip>=23"
 if [ "$purpose" = test ]; then
   say "installing esam3 with everything the tests need"
