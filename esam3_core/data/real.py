@@ -77,20 +77,20 @@ class RealFolder:
 
     def _sample(self, image: np.ndarray, record: dict[str, Any], key: str) -> Sample:
         height, width = image.shape[:2]
-        masks, labels = [], []
+        masks, labels, hidden = [], [], []
         kinds = CUP_KINDS.get(key, {})
         ignored = np.zeros((height, width), np.uint8)
         for item in record["instances"]:
             mask = decode(item["rle"], record["size"], height, width)
             if item.get("crowd"):
                 ignored |= mask
+                hidden.append(_label(item["phrase"], None))
                 continue
             masks.append(mask)
             labels.append(_label(item["phrase"], kinds.get(str(len(labels)))))
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
-        return Sample(
-            image, stacked, labels, ignored if ignored.any() else None, (), self._known(), key
-        )
+        unclear = ignored if ignored.any() else None
+        return Sample(image, stacked, labels, unclear, (), self._known(), key, hidden)
 
     def _known(self) -> frozenset[str]:
         own = {name for phrase in self.annotated for name in NAMES.get(phrase, ((phrase,), ()))[0]}

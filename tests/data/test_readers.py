@@ -125,6 +125,7 @@ def test_crowds_are_neither_instances_nor_background(tmp_path: Path) -> None:
     sample = RealFolder(folder)[0]
     assert len(sample.masks) == 0
     np.testing.assert_array_equal(sample.ignored, BALL.mask())
+    assert truth(sample, "ball") is None
 
 
 def test_a_mask_of_another_size_is_scaled_to_its_picture() -> None:

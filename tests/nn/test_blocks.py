@@ -168,7 +168,7 @@ def test_decoder_answers_at_every_layer(tokens: Tensor, prompt: Tensor, pad: Ten
     assert [x.shape for x in out.logits] == [(CONCEPTS, QUERIES)] * 2
     assert [x.shape for x in out.boxes] == [(CONCEPTS, QUERIES, 4)] * 2
     assert [x.shape for x in out.presence] == [(CONCEPTS,)] * 2
-    assert 0 <= out.boxes[-1].min() and out.boxes[-1].max() <= 1
+    assert out.boxes[-1].min() >= 0 and out.boxes[-1].max() <= 1
 
 
 def test_box_bias_depends_on_where_a_cell_lies() -> None:
