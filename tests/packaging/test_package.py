@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import esam3_core
 from tests.packaging.sources import ROOT, has_function, modules, third_party
 
 if sys.version_info >= (3, 11):
@@ -84,7 +85,7 @@ def test_every_node_that_is_installed_has_a_main() -> None:
 def test_versions_agree(manifest: Any) -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest
-    assert manifest.version == PROJECT["version"] == newest[1]
+    assert manifest.version == PROJECT["version"] == esam3_core.__version__ == newest[1]
 
 
 def test_licences_agree(manifest: Any) -> None:

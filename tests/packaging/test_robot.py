@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On a robot: rosdep and requirements-robot.txt together install what esam3_core needs, and a gap is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.packaging.sources import ROOT
+from tests.packaging.test_package import PROJECT
+
+ROSDEP = {"numpy": "numpy", "opencv-python-headless": "opencv", "pyyaml": "yaml", "scipy": "scipy", "tqdm": "tqdm"}
+"""Distribution on PyPI -> name of its rosdep key after `python3-`."""
+
+
+def robot_requirements() -> dict[str, Requirement]:
+    lines = (ROOT / "requirements-robot.txt").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {requirement.name: requirement for requirement in requirements}
+
+
+@pytest.mark.parametrize("line", PROJECT["dependencies"])
+def test_every_library_of_the_runtime_reaches_the_robot(line: str) -> None:
+    wanted = Requirement(line)
+    by_rosdep = f"<exec_depend>python3-{ROSDEP.get(wanted.name)}</exec_depend>" in (ROOT / "package.xml").read_text()
+    by_pip = robot_requirements().get(wanted.name)
+    assert by_rosdep or by_pip
+    if by_pip:
+        assert {str(bound) for bound in wanted.specifier} <= {str(bound) for bound in by_pip.specifier}
+
+
+def launcher(folder: Path) -> Path:
+    """scripts/node.in as CMake installs it."""
+    text = (ROOT / "scripts/node.in").read_text()
+    for name, value in {"Python3_EXECUTABLE": sys.executable, "node": "tracker", "PROJECT_NAME": "esam3_ros"}.items():
+        text = text.replace(f"@{name}@", value)
+    path = folder / "lib/esam3_ros/tracker"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def start_without(module: str, folder: Path) -> str:
+    """Start the tracker's launcher where a module cannot be imported; return what it says."""
+    blocked = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')\n"
+    (folder / "blocked").mkdir()
+    (folder / "blocked" / f"{module}.py").write_text(blocked)
+    environment = {**os.environ, "PYTHONPATH": f"{folder / 'blocked'}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([launcher(folder)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    said = start_without("numpy", tmp_path)
+    assert "No module named 'numpy'" in said
+    requirements = tmp_path / "share/esam3_ros/requirements-robot.txt"
+    assert f"{sys.executable} -m pip install -r {requirements}" in said
+    assert "Traceback" not in said
+
+
+def test_a_workspace_that_is_not_sourced_is_said(tmp_path: Path) -> None:
+    assert "source the setup.bash" in start_without("rclpy", tmp_path)
