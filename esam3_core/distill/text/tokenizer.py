@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")  # ids 0..3
 PIECES = 1800  # entries kept for letters and pieces of words
@@ -27,19 +27,20 @@ def count_words(phrases: list[str]) -> Counter[str]:
 
 
 def learn_pieces(counts: Counter[str], size: int) -> list[str]:
-    """Letters and the commonest pieces of these words, continued ones with ##."""
-    tokenizer = _blank({})
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789-'&.,%+/"),
-        continuing_subword_prefix=CONTINUED,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(list(counts), trainer)  # each word once: pieces serve rare words
-    vocab = set(tokenizer.get_vocab()) - set(SPECIAL)
-    inner = {CONTINUED + c for c in "abcdefghijklmnopqrstuvwxyz0123456789"} | {"##s", "##es", "##ies"}
-    return sorted(vocab | inner)
+    """Letters and the commonest beginnings and inner parts of these words, the inner ones with ##.
+
+    Not the trainer of `tokenizers`: it breaks ties at random, and a resumed training needs the same ids again.
+    """
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    single = [*letters, *(CONTINUED + c for c in letters), *"-'&.,%+/", *(CONTINUED + e for e in ("s", "es", "ies"))]
+    found: Counter[str] = Counter()
+    for word in counts:  # each word once: pieces serve rare words
+        for length in (2, 3, 4):
+            found[word[:length]] += length
+            for start in range(1, len(word) - length + 1):
+                found[CONTINUED + word[start : start + length]] += length
+    ranked = sorted(found, key=lambda piece: (-found[piece], piece))
+    return list(dict.fromkeys([*single, *ranked]))[:size]
 
 
 def is_inflected(word: str, words: Counter[str]) -> bool:
@@ -57,7 +58,7 @@ def build_tokenizer(phrases: list[str], size: int, context: int) -> Tokenizer:
     """
     counts = count_words(phrases)
     vocab = dict.fromkeys([*SPECIAL, *learn_pieces(counts, PIECES)])
-    for word, _ in counts.most_common():
+    for word in sorted(counts, key=lambda w: (-counts[w], w)):
         if len(vocab) >= size:
             break
         if not is_inflected(word, counts):

@@ -46,12 +46,14 @@ from esam3_core.nn.text import TextEncoder, save_text_encoder
 class TextTraining:
     """How the text encoder is trained."""
 
-    steps: int = 3600  # phase 1, without the held-out phrases
-    final_steps: int = 500  # phase 2, with them
+    steps: int = 2010  # phase 1, without the held-out phrases
+    final_steps: int = 400  # phase 2, with them
     batch: int = 512  # phrases
     claimed_share: float = 0.45  # of a batch: phrases about claimed nouns
     rate: float = 2e-3  # peak learning rate of the trunk
     table_rate: float = 4e-4  # of the token table, which starts from the teacher
+    final_rate: float = 0.5  # share of the peak at which phase 2 starts
+    final_table_rate: float = 1.2e-3  # phase 2 meets words whose rows were never trained
     weight_decay: float = 0.02
     warm_up: int = 100  # steps
     temperature: float = 0.05  # of the similarities in the batch
@@ -129,11 +131,11 @@ def pick_batch(data: TextData, rows: tuple[Tensor, Tensor], step: int, training:
 
 
 def rate_at(step: int, training: TextTraining) -> float:
-    """Factor of the learning rates: warm-up and cosine to 0.1 over phase 1, down to almost nothing over phase 2."""
+    """Factor of the learning rates: warm-up and cosine to 0.1 over phase 1, then down to nearly 0 over phase 2."""
     if step < training.steps:
         turn = math.pi * step / training.steps
         return min(1.0, (step + 1) / training.warm_up) * (0.1 + 0.9 * 0.5 * (1 + math.cos(turn)))
-    return 0.1 * (1 - (step - training.steps) / max(training.final_steps, 1)) + 0.005
+    return training.final_rate * (1 - (step - training.steps) / max(training.final_steps, 1)) + 0.005
 
 
 def run_steps(
@@ -143,7 +145,7 @@ def run_steps(
     table = [model.encoder.token.weight]
     rest = [p for n, p in model.named_parameters() if n != "encoder.token.weight" and "project" not in n]
     optimiser = torch.optim.AdamW(
-        [{"params": rest, "peak": training.rate}, {"params": table, "peak": training.table_rate, "weight_decay": 0.0}],
+        [{"params": rest}, {"params": table, "weight_decay": 0.0}],
         lr=training.rate,
         weight_decay=training.weight_decay,
     )
@@ -157,8 +159,9 @@ def run_steps(
         index = pick_batch(data, rows, step, training)
         tokens = data.tokens[index]
         tokens = tokens[:, : int((tokens != 0).sum(1).max())]
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * rate_at(step, training)
+        peaks = (training.rate, training.table_rate if step < training.steps else training.final_table_rate)
+        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+            group["lr"] = peak * rate_at(step, training)
         embedding, logits = model(tokens)
         parts = losses(embedding, logits, data.targets[index], data.labels[index], training)
         loss = parts["cosine"] + training.relation_weight * parts["relation"]
