@@ -93,7 +93,30 @@ def foliage(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.6, 6) * w / 384)
 
 
-_MAKERS = {"train": (gradient, shelves, scraps, room, foliage), "held_out": (gradient, shelves, scraps, room)}
+def cabinets(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
+    """Cupboard doors and drawers with knobs: flat rectangles that are neither boxes nor books."""
+    h, w = size
+    base = colours.wood(rng) if rng.random() < 0.5 else colours.anything(rng, (0, 0.4), (0.25, 0.95))
+    picture = textures.blend(colours.shade(base, 0.9), base, 0.5 + 0.3 * noise(rng, size, 3, 3, stretch=8)).copy()
+    dark, light = (colours.to_bytes(colours.shade(base, f)).tolist() for f in (0.55, 1.3))
+    knob = colours.to_bytes(colours.anything(rng, (0, 0.3), (0.1, 0.9))).tolist()
+    columns, rows = int(rng.integers(2, 7)), int(rng.integers(1, 6))
+    wide, tall = w / columns, h / rows
+    inset = rng.uniform(0.06, 0.16) if rng.random() < 0.6 else 0.0
+    for i in range(rows):
+        for j in range(columns):
+            x, y = int(j * wide), int(i * tall)
+            cv2.rectangle(picture, (x, y), (int(x + wide), int(y + tall)), dark, 2)
+            if inset:
+                a = (int(x + inset * wide), int(y + inset * wide))
+                b = (int(x + wide * (1 - inset)), int(y + tall - inset * wide))
+                cv2.rectangle(picture, a, b, dark, 1)
+                cv2.rectangle(picture, (a[0] + 1, a[1] + 1), (b[0] + 1, b[1] + 1), light, 1)
+            cv2.line(picture, (int(x + 0.4 * wide), int(y + 0.12 * tall)), (int(x + 0.6 * wide), int(y + 0.12 * tall)), knob, 3)
+    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.6, 3) * w / 384)
+
+
+_MAKERS = {"train": (gradient, shelves, scraps, room, foliage, cabinets), "held_out": (gradient, shelves, scraps, room)}
 
 
 def backdrop(rng: np.random.Generator, split: str, size: tuple[int, int] = (288, 384)) -> Picture:

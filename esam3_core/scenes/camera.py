@@ -17,10 +17,12 @@ class CameraPath:
     def __init__(self, rng: np.random.Generator, config: SceneConfig, room: Room, target: FloatArray, spread: float) -> None:
         """target [3]: what it looks at; spread: radius round the target that should mostly be in view, metres."""
         self._room = room
-        self._target = target + rng.uniform(-0.35, 0.35, 3) * [spread, spread, 0.05]
+        loose = 0.0 if config.kinds else 0.35  # chosen things are kept in view
+        self._target = target + rng.uniform(-1, 1, 3) * [loose * spread, loose * spread, 0.02]
         low, high = np.log(config.distance)
         self._distance = float(np.exp(rng.uniform(low, high)))
         self._distance = max(self._distance, min(1.3 * spread, config.distance[1]))
+        self._fovy = rng.uniform(42, 46) if config.kinds else rng.uniform(36, 58)
         e0, e1 = np.radians(config.elevation)
         self._elevation = float(e0 + (e1 - e0) * rng.beta(1.5, 2.1))
         centre = -np.pi / 2 if room.counter else rng.uniform(0, 2 * np.pi)
@@ -32,7 +34,6 @@ class CameraPath:
         self._phase = rng.uniform(0, 2 * np.pi, 8)
         self._shake = rng.uniform(0, 0.004)
         self._roll = float(rng.normal(0, 0.035))
-        self._fovy = rng.uniform(36, 58)
 
     def view(self, t: float) -> View:
         """Where the camera is at t seconds."""

@@ -22,7 +22,9 @@ def named(rng: np.random.Generator, name: str) -> Rgb:
 def anything(rng: np.random.Generator, saturation: tuple[float, float] = (0.0, 0.7),
              value: tuple[float, float] = (0.15, 0.95)) -> Rgb:
     """Any colour, for walls, cloths and distractors."""
-    return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value)))
+    low, high = saturation
+    muted = low + (high - low) * rng.random() ** 1.7  # strong colours are rare in rooms
+    return np.array(colorsys.hsv_to_rgb(rng.random(), muted, rng.uniform(*value)))
 
 
 def wood(rng: np.random.Generator) -> Rgb:

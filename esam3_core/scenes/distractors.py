@@ -188,9 +188,38 @@ def pan(rng: np.random.Generator) -> Thing:
     return _thing("pan", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2)), Collider("box", (0.7 * r, 0.012, 0.008), (1.7 * r, 0, h * 0.9))], 1.7 * r, h, 0.8)
 
 
+def laptop(rng: np.random.Generator) -> Thing:
+    """A laptop, its lid open."""
+    w = rng.uniform(0.24, 0.33)
+    d, h, lean = w * 0.68, 0.014, np.radians(rng.uniform(5, 35))
+    body = Look.of("plastic", colours.anything(rng, (0, 0.12), (0.06, 0.85)))
+    keys = np.tile(colours.to_bytes(body.rgb), (64, 96, 1))
+    for y in range(6, 40, 8):
+        for x in range(6, 88, 7):
+            keys[y : y + 6, x : x + 5] = 25
+    screen = np.tile(colours.to_bytes(colours.anything(rng, (0, 0.7), (0.05, 0.9))), (64, 96, 1))
+    abstract(rng, screen, colours.anything(rng))
+    turn = np.array([[1, 0, 0], [0, np.cos(lean), np.sin(lean)], [0, -np.sin(lean), np.cos(lean)]])
+    hinge = np.array([0, d / 2, h])
+    parts = [Part(box((w, d, h), atlas=False).moved((0, 0, h / 2)), body), Part(box((w * 0.97, d * 0.96, 0.001), atlas=False).moved((0, 0, h)), Look.of("plastic", texture=keys)),
+             Part(box((w, 0.007, d), atlas=False).moved((0, 0, d / 2)).turned(turn.T).moved(hinge), body),
+             Part(box((w * 0.95, 0.001, d * 0.92), atlas=False).moved((0, -0.0045, d / 2)).turned(turn.T).moved(hinge), Look(np.ones(3), 1.0, 0.5, 0.8, screen))]
+    return _thing("laptop", parts, [Collider("box", (w / 2, d / 2, h / 2), (0, 0, h / 2)), Collider("box", (w / 2, 0.01, d / 2), (0, d / 2 + 0.03, d / 2))], w / 2 * 1.1, d, 1.5)
+
+
+def candle(rng: np.random.Generator) -> Thing:
+    """A solid candle or block of wax with a wick: round, but nothing to drink from."""
+    r = rng.uniform(0.018, 0.04)
+    h = r * rng.uniform(1.5, 5)
+    body = lathe([[0, 0], [r, 0], [r, 0.97 * h], [0.93 * r, h], [0, 0.985 * h]], 28)
+    wick = lathe([[0.0012, 0.98 * h], [0.001, h + 0.009], [0, h + 0.01]], 6)
+    parts = [Part(body, Look.of("rubber", colours.anything(rng, (0, 0.7), (0.5, 0.97)))), Part(wick, Look.of("paper", np.full(3, 0.1)))]
+    return _thing("candle", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], r, h)
+
+
 Maker = Callable[[np.random.Generator], Thing]
 DISTRACTORS: dict[str, tuple[Maker, ...]] = {
-    "train": (blob, bricks, keyboard, phone, cable, plant, kettle, lamp, tool, paper, polyhedron),
-    "held_out": (blob, bricks, cable, tool, paper, phone, headphones, pan),
+    "train": (blob, bricks, keyboard, phone, cable, plant, kettle, lamp, tool, paper, polyhedron, laptop, candle, pan),
+    "held_out": (blob, bricks, cable, tool, paper, phone, headphones, candle),
 }
-"""Split -> makers; headphones and pans appear in the held-out split only."""
+"""Split -> makers; headphones appear in the held-out split only."""

@@ -45,7 +45,7 @@ def apple(rng: np.random.Generator, split: str) -> Thing:
     texture = skin(rng, "apple" if finish.colour == "red" and rng.random() < 0.5 else "orange", finish.rgb)
     parts = [Part(lathe(line, 32), Look.of("fruit", texture=texture)), Part(sweep(stalk, np.full(8, 0.0018), 6), Look.of("wooden", np.array([0.3, 0.2, 0.1])))]
     finish = Finish(finish.rgb, finish.accent, "fruit", finish.colour)
-    return Thing("apple", family, parts, [Collider("sphere", (h * 0.5,), (0, 0, h * 0.5))], r, h, finish, 0.15, True, rolls=True)
+    return Thing("apple", family, parts, [Collider("ellipsoid", (r, r, h * 0.5), (0, 0, h * 0.5))], r, h, finish, 0.15, True, rolls=True)
 
 
 def orange(rng: np.random.Generator, split: str) -> Thing:

@@ -82,10 +82,10 @@ def pose(rng: np.random.Generator, thing: Thing, toppled: float) -> tuple[FloatA
     return _times(yaw, _about(0, np.pi / 2)), thing.radius + 0.004
 
 
-def place(rng: np.random.Generator, things: list[Thing], table: tuple[float, float], toppled: float) -> list[FloatArray]:
+def place(rng: np.random.Generator, things: list[Thing], table: tuple[float, float], config: SceneConfig) -> list[FloatArray]:
     """A free place for each thing: qpos (x, y, z, quaternion) [7]; some stand on or lie in others."""
     area = sum((2 * t.radius) ** 2 for t in things)
-    extent = np.sqrt(area) * rng.uniform(0.5, 1.15) + 0.05
+    extent = np.sqrt(area) * (0.68 if config.kinds else rng.uniform(0.5, 1.15)) + 0.05
     half = np.minimum([extent, extent], np.array(table) - 0.08)
     centre = rng.uniform(-1, 1, 2) * np.maximum(np.array(table) - 0.12 - half, 0) * 0.6
     spots: list[FloatArray] = []
@@ -93,8 +93,8 @@ def place(rng: np.random.Generator, things: list[Thing], table: tuple[float, flo
     carried: dict[int, int] = {}
     for i, thing in enumerate(things):
         base = [j for j in range(i) if not loads[j] and j not in carried and _carries(things[j], thing)]
-        quat, z = pose(rng, thing, toppled)
-        if base and rng.random() < 0.22:
+        quat, z = pose(rng, thing, config.toppled)
+        if base and not config.kinds and rng.random() < 0.22:
             j = base[int(rng.integers(len(base)))]
             flat = things[j].flat_top > 0 and abs(spots[j][2]) < 0.01
             if flat or things[j].kind == "bowl":

@@ -190,7 +190,7 @@ def skin(rng: np.random.Generator, kind: str, base: colours.Rgb) -> Picture:
     picture = base * (1 + 0.06 * field)[..., None]
     if kind == "apple":
         other = colours.named(rng, "yellow") * 0.9
-        streak = np.clip(0.35 * noise(rng, size, 40, 2, stretch=0.1) + 0.25 - 1.2 * np.abs(y - 0.05), 0, 0.5)[..., None]
+        streak = np.clip(0.35 * noise(rng, size, 40, 2, stretch=0.1) + 0.1 - 1.2 * np.abs(y - 0.05), 0, 0.35)[..., None]
         picture = picture * (1 - streak) + other * streak
     elif kind == "orange":
         picture = picture * (1 - 0.05 * (noise(rng, size, 90, 1) > 0.7))[..., None]

@@ -50,14 +50,19 @@ class Sensor:
         self._contrast = rng.uniform(0.0, 0.35)
         self._vignette = rng.uniform(0.0, 0.3) if rng.random() < 0.6 else 0.0
         self._blur = rng.uniform(0.3, 0.9) * width / 384 if rng.random() < 0.5 else 0.0
+        self._focus = rng.uniform(1.5, 4.0) * width / 384 if rng.random() < 0.35 else 0.0  # blur of what is far out of focus
         self._noise = rng.uniform(0, 0.012) if rng.random() < 0.7 else rng.uniform(0.012, 0.035)
         self._quality = int(rng.integers(45, 90)) if rng.random() < 0.3 else 0
 
-    def develop(self, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """A rendered picture, float32 [H, W, 3] in 0..1 -> uint8 as the camera delivers it."""
+    def develop(self, picture: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """A rendered picture, float32 [H, W, 3] in 0..1, and its depth [H, W] in metres -> uint8 as the camera delivers it."""
         if not self._on:
             return np.clip(picture * 255, 0, 255).astype(np.uint8)
         h, w = picture.shape[:2]
+        if self._focus:
+            sharp = float(np.median(depth[h // 3 : h * 5 // 6, w // 4 : w * 3 // 4]))
+            off = cv2.GaussianBlur(np.clip(np.abs(1 / depth - 1 / sharp) * sharp * 2.2 - 0.5, 0, 1), (0, 0), self._focus)[..., None]
+            picture = picture * (1 - off) + cv2.GaussianBlur(picture, (0, 0), self._focus) * off
         bright = float(np.sqrt(np.mean(np.square(picture[::4, ::4]))))
         gain = float(np.clip(self._exposure / max(bright, 0.02), 0.75, 2.2))
         if self._vignette:

@@ -19,7 +19,7 @@ from esam3_core.scenes.layout import draw_things, place
 from esam3_core.scenes.meshes import FloatArray
 from esam3_core.scenes.models import Thing
 from esam3_core.scenes.renderer import Renderer, View
-from esam3_core.scenes.room import furnish, illuminate
+from esam3_core.scenes.room import Room, furnish, illuminate
 from esam3_core.scenes.sensor import Sensor, corner_shading
 from esam3_core.scenes.truth import absent_phrases, phrases_of, size_phrases
 
@@ -34,7 +34,7 @@ def demo_config(width: int = 640, height: int = 480, fps: float = 30.0) -> Scene
     """A live camera for demonstrations: cups and mugs of a good size, a gentle arc, an arm now and then, a push."""
     return SceneConfig(
         width=width, height=height, fps=fps, quality="fast", kinds=("mug", "cup", "mug", "cup", "bowl", "bottle", "book", "apple"),
-        distractors=(1, 1), distance=(0.6, 0.68), elevation=(30, 40), sweep=(24, 32), movers=1.0, kicks=1.0, toppled=0.0, imperfect=False,
+        distractors=(1, 1), distance=(0.78, 0.84), elevation=(32, 42), sweep=(22, 30), movers=1.0, kicks=1.0, toppled=0.0, imperfect=False,
     )
 
 
@@ -59,7 +59,7 @@ class World:
     def _build(self, rng: np.random.Generator) -> None:
         config = self.config
         fast = config.quality == "fast"
-        assembly = Assembly(config.width, config.height, 512)
+        assembly = Assembly(config.width, config.height, 256 if fast else 512)
         self.things: list[Thing] = draw_things(rng, config)
         room = furnish(rng, config.split, assembly, fast)
         self._lights = illuminate(rng, assembly, fast)
@@ -77,7 +77,7 @@ class World:
         self._address = np.array([self.model.jnt_qposadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int)
         self._speed = np.array([self.model.jnt_dofadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int)
         self._map_geoms()
-        for i, spot in enumerate(place(rng, self.things, room.table, config.toppled)):
+        for i, spot in enumerate(place(rng, self.things, room.table, config)):
             self.data.qpos[self._address[i] : self._address[i] + 7] = spot
         speed = (0.12, 0.3) if config.kinds else (0.2, 0.7)
         self._pushes = Pushes(rng, 6.0 if config.kinds else 1.5, speed) if rng.random() < config.kicks else None
@@ -87,6 +87,7 @@ class World:
         self._settle()
         self._camera = self._aim(rng, room)
         self._frame = 0
+        self._gain = 0.0  # set by the first fast frame
         self._renderer = Renderer(self.model, config.width, config.height)
 
     def _map_geoms(self) -> None:
@@ -101,13 +102,13 @@ class World:
             if thing.kind is not None:
                 self._id_of_geom[mine] = i + 1
 
-    def _aim(self, rng: np.random.Generator, room: object) -> CameraPath:
+    def _aim(self, rng: np.random.Generator, room: Room) -> CameraPath:
         places = self._places()
-        ok = places[:, 2] > -0.1
-        points = places[ok] if ok.any() else np.zeros((1, 3))
-        target = np.array([*points[:, :2].mean(0), 0.05])
-        spread = float(np.quantile(np.hypot(*(points[:, :2] - target[:2]).T), 0.7)) if len(points) > 1 else 0.1
-        return CameraPath(rng, self.config, room, target, spread)  # type: ignore[arg-type]
+        points = places[places[:, 2] > -0.1] if len(places) else np.zeros((1, 3))
+        points = points if len(points) else np.zeros((1, 3))
+        middle = (points[:, :2].min(0) + points[:, :2].max(0)) / 2 if self.config.kinds else points[:, :2].mean(0)
+        spread = float(np.quantile(np.hypot(*(points[:, :2] - middle).T), 0.7)) if len(points) > 1 else 0.1
+        return CameraPath(rng, self.config, room, np.array([*middle, 0.05]), spread)
 
     def _places(self) -> FloatArray:
         """Where each thing is [N, 3]."""
@@ -175,7 +176,9 @@ class World:
         picture = self._renderer.colour(self.data, view, shadows=False)
         shadow = cv2.blur(self._renderer.shadow(self.data, view, 4), (2, 2))
         soft = cv2.resize(shadow, size, interpolation=cv2.INTER_LINEAR)
-        picture = cv2.multiply(picture, cv2.merge([soft] * 3), dtype=cv2.CV_8U)
+        if not self._gain:
+            self._gain = float(np.clip(115 / max(picture.mean(), 1), 1.0, 1.6))  # what a camera's exposure does
+        picture = cv2.multiply(picture, cv2.merge([soft] * 3), scale=self._gain, dtype=cv2.CV_8U)
         numbers, depth = self._renderer.geoms(self.data, view, 2)
         return picture, cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), view
 
@@ -195,15 +198,13 @@ class World:
                 truth_view = view
         soft = cv2.resize(cv2.GaussianBlur(shadow, (0, 0), self._lights.softness), (config.width, config.height), interpolation=cv2.INTER_LINEAR)
         shaded = total * ((soft * corner_shading(depth, self._sensor.shading))[..., None] / (255 * len(shifts)))
-        return self._sensor.develop(shaded), numbers, depth, truth_view
+        return self._sensor.develop(shaded, depth), numbers, depth, truth_view
 
     def _instances(self, ids: NDArray[np.uint16], numbers: NDArray[np.int32], depth: NDArray[np.float32], view: View) -> list[Instance]:
-        present = [int(i) for i in np.unique(ids) if i > 0]
-        boxes, areas = {}, {}
-        for i in present:
-            ys, xs = np.nonzero(ids == i)
-            boxes[i] = (int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1)
-            areas[i] = len(ys)
+        counts = np.bincount(ids.ravel())
+        present = [int(i) for i in np.flatnonzero(counts) if i > 0]
+        areas = {i: int(counts[i]) for i in present}
+        boxes = {i: cv2.boundingRect((ids == i).view(np.uint8)) for i in present}
         sizes = size_phrases([self.things[i - 1] for i in present], [max(boxes[i][2:]) for i in present])
         out = []
         for i, extra in zip(present, sizes, strict=True):
@@ -211,7 +212,7 @@ class World:
             assert thing.kind is not None
             alone = self._renderer.alone(self.data, view, self._geoms[i - 1], 2) if self._maybe_hidden(i, numbers, depth, boxes[i]) else 0
             visible = min(areas[i] / max(alone, areas[i], 1), 1.0)
-            out.append(Instance(i, thing.kind, phrases_of(thing) + extra, boxes[i], round(visible, 3), areas[i]))
+            out.append(Instance(i, thing.kind, phrases_of(thing) + extra, tuple(int(v) for v in boxes[i]), round(visible, 3), areas[i]))
         return out
 
     def _maybe_hidden(self, i: int, numbers: NDArray[np.int32], depth: NDArray[np.float32], box: tuple[int, int, int, int]) -> bool:
