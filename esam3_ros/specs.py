@@ -57,6 +57,7 @@ TRACKER = (
     Spec(TrackerConfig, "match_iou", "mask IoU from which a detection continues a track, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "new_score", "score from which a detection starts a track, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "min_hits", "processed frames before a track gets its id", RUNNING, (1, 30)),
+    Spec(TrackerConfig, "hold", "how long an unseen track shows its last mask, s of image time", RUNNING, (0, 60)),
     Spec(TrackerConfig, "max_age", "how long an unseen track is remembered, s of image time", RUNNING, (0, 60)),
     Spec(TrackerConfig, "merge_iou", "two tracks of one concept that overlap more become one, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "detect_every", "search for concepts on every n-th processed frame", RUNNING, (1, 60)),
@@ -116,6 +117,6 @@ CAMERA = (
         START,
         choices=("reliable", "best_effort"),
     ),
-    Spec(CameraConfig, "topic", "image topic of a bag, empty = its only one", START),
+    Spec(CameraConfig, "topic", "image topic of a bag, empty = its first one", START),
     Spec(CameraConfig, "frame_id", "frame of the published images", START),
 )

@@ -75,7 +75,7 @@ def _nearness(
 def _sizes_agree(track: LiveTrack, diagonal: float) -> bool:
     # What comes out from behind something shows only a sliver at first.
     small_enough = diagonal * SIZE_RATIO <= track.diagonal
-    large_enough = not track.visible or diagonal >= SIZE_RATIO * track.diagonal
+    large_enough = not track.found or diagonal >= SIZE_RATIO * track.diagonal
     return track.diagonal > 0 and small_enough and large_enough
 
 

@@ -13,6 +13,7 @@ SCORE_MEMORY = 0.7  # share of the old score in the smoothed one
 VELOCITY_MEMORY = 0.5  # share of the old velocity in the smoothed one
 DIAGONAL_MEMORY = 0.9  # share of the old diagonal in the smoothed one
 STEADY = 0.85  # ratio of two areas from which the motion of the centre is motion of the instance
+MIN_ELAPSED = 1e-3  # s: between closer stamps, a jitter of one pixel would be a speed of thousands
 HORIZON = 0.5  # s: beyond this, a constant velocity says nothing about where an unseen instance is
 
 
@@ -31,7 +32,8 @@ class LiveTrack:
     hits: int = 1
     id: int = 0
     velocity: tuple[float, float] = (0.0, 0.0)  # pixels/s
-    visible: bool = True
+    found: bool = True  # whether the last look found it
+    visible: bool = True  # whether it is shown: found, or not found for a moment only
     announced: bool = False  # whether a frame with this id has been given out
 
     @classmethod
@@ -61,24 +63,33 @@ class LiveTrack:
         elapsed = stamp - self.detected_at
         small, large = sorted((self.crop.area, detection.crop.area))
         # What is being hidden or comes out shrinks or grows: then its centre does not move as the instance does.
-        if elapsed > 0 and small >= STEADY * large:
+        if elapsed >= MIN_ELAPSED and small >= STEADY * large:
             self.velocity = self._blend_velocity(detection.crop, elapsed)
         self.score = SCORE_MEMORY * self.score + (1 - SCORE_MEMORY) * detection.score
         self.diagonal = DIAGONAL_MEMORY * self.diagonal + (1 - DIAGONAL_MEMORY) * math.hypot(*detection.box[2:])
         self.box, self.crop = detection.box, detection.crop
         self.last_seen = self.detected_at = stamp
         self.hits += 1
-        self.visible = True
+        self.found = self.visible = True
 
-    def miss(self) -> None:
-        """No detection continues the track in this frame."""
-        self.visible = False
+    def miss(self, stamp: float, hold: float) -> None:
+        """No detection continues the track in the frame of `stamp`; it stays visible for `hold` seconds."""
+        self.found = False
+        self.visible = self.visible and self.id != 0 and stamp - self.detected_at <= hold
+
+    def coast(self, stamp: float, hold: float) -> None:
+        """Pass a frame in which nothing was looked for."""
+        if self.found:
+            self.last_seen = stamp
+        else:
+            self.miss(stamp, hold)
 
     def take_over(self, newer: LiveTrack) -> None:
         """Go on with what a younger track of the same instance has seen."""
         self.box, self.crop, self.velocity = newer.box, newer.crop, newer.velocity
         self.last_seen, self.detected_at = newer.last_seen, newer.detected_at
-        self.score, self.visible, self.diagonal = newer.score, newer.visible, newer.diagonal
+        self.score, self.diagonal = newer.score, newer.diagonal
+        self.found, self.visible = newer.found, newer.visible
         self.hits += newer.hits
 
     def report(self, stamp: float) -> Track:

@@ -43,8 +43,7 @@ class Roster:
     def coast(self, stamp: float) -> list[Track]:
         """Step over a frame in which nothing was looked for: what was visible moves on as it moved."""
         for track in self._tracks:
-            if track.visible:
-                track.last_seen = stamp
+            track.coast(stamp, self.config.hold)
         self._forget_unseen(stamp)
         return self._report(stamp)
 
@@ -68,7 +67,7 @@ class Roster:
             used |= {id(one) for pair in pairs for one in pair}
         missed = [track for track in self._tracks if id(track) not in used]
         for track in missed:
-            track.miss()
+            track.miss(stamp, self.config.hold)
         return [detection for detection in detections if id(detection) not in used]
 
     def _forget_unseen(self, stamp: float) -> None:
@@ -76,7 +75,7 @@ class Roster:
             [
                 track
                 for track in self._tracks
-                if not track.visible and (track.id == 0 or stamp - track.last_seen > self.config.max_age)
+                if (track.id == 0 and not track.found) or stamp - track.last_seen > self.config.max_age
             ]
         )
 
@@ -94,12 +93,12 @@ class Roster:
         gone: list[LiveTrack] = []
         for i, j in np.argwhere(same).tolist():
             older, newer = oldest_first[i], oldest_first[j]
-            if older in gone or newer in gone or not newer.visible or older.concept != newer.concept:
+            if older in gone or newer in gone or not newer.found or older.concept != newer.concept:
                 continue
             # Two that were seen beside each other are two instances, however much they overlap now.
-            if not older.visible and newer.first_seen <= older.last_seen:
+            if not older.found and newer.first_seen <= older.last_seen:
                 continue
-            if not older.visible:
+            if not older.found:
                 older.take_over(newer)
             gone.append(newer)
         self._forget(gone)

@@ -69,7 +69,7 @@ def test_without_concepts_it_idles_and_publishes_empty_arrays(graph, tracker, re
 
 
 def test_a_track_is_first_new_then_tracked_then_occluded(graph, tracker, results):
-    tracker(max_age=5.0)
+    tracker(max_age=5.0, hold=0.0)
     graph.show_until(with_tracks(results))
     graph.show_until(lambda: results[-1].tracks and results[-1].tracks[0].state == Track.TRACKED)
     states = [message.tracks[0].state for message in results if message.tracks]
@@ -222,7 +222,6 @@ def test_the_newest_frame_wins_when_frames_come_faster_than_they_are_processed(g
     assert dropped > received / 3
     stamps = [message.header.stamp.sec + message.header.stamp.nanosec * 1e-9 for message in results]
     assert stamps == sorted(stamps)
-    assert node.stats.snapshot().age[0] < 400  # ms: one frame in work, one in the slot, whatever came before
 
 
 def test_stamps_of_zero_are_replaced_by_the_arrival_for_the_tracker_only(graph, tracker, results):

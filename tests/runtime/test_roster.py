@@ -14,7 +14,7 @@ from esam3_core.runtime.roster import MAX_ID, Roster
 from esam3_core.runtime.track import Detection
 
 SIZE = (240, 320)
-ONE_HIT = TrackerConfig(min_hits=1)
+ONE_HIT = TrackerConfig(min_hits=1, hold=0.0)
 
 
 def seen(x, y, side=40, concept="cup", score=0.9):
@@ -85,6 +85,12 @@ class TestIds:
         assert [track.box[0] for track in tracks] == [150, 50]
 
 
+def test_stamps_closer_than_a_millisecond_tell_no_velocity():
+    track = LiveTrack.start(seen(50, 50), 0.0)
+    track.see(seen(51, 50), 1e-308)
+    assert track.velocity == (0, 0)
+
+
 def test_velocity_ignores_what_is_being_hidden():
     track = LiveTrack.start(seen(50, 50), 0.0)
     track.see(seen(55, 50), 0.1)
@@ -105,6 +111,7 @@ SQUARES = st.builds(
 CONFIGS = st.builds(
     TrackerConfig,
     min_hits=st.integers(1, 3),
+    hold=st.floats(0, 0.5),
     max_age=st.floats(0, 0.5),
     max_tracks=st.integers(1, 5),
     match_iou=st.floats(0, 1),

@@ -14,6 +14,7 @@ from esam3_core.runtime import ConceptError, ImageError
 from tests.colour_bundle import COLOURS, disc, draw_blobs
 
 DT = 1 / 30
+STRICT = TrackerConfig(hold=0.0)  # unseen is occluded at once
 EMPTY = draw_blobs([])
 
 
@@ -56,7 +57,7 @@ class TestLife:
         assert [summary(tracks) for tracks in frames] == [[]] * 5 + [[(1, "new")]]
 
     def test_unseen_is_occluded_with_an_empty_mask_where_it_was(self, student):
-        frames = run(student.track(["red"]), still(3, RED) + still(2))
+        frames = run(student.track(["red"], STRICT), still(3, RED) + still(2))
         (track,) = frames[-1]
         assert track.state == "occluded"
         assert not track.mask.any() and track.mask.shape == (480, 640)
@@ -127,11 +128,11 @@ class TestIdentity:
         assert {track.id for tracks in frames for track in tracks} == {1}
 
     def test_another_that_appears_far_away_is_another(self, student):
-        frames = run(student.track(["red"]), still(5, RED) + still(2) + still(3, ("red", 550, 400, 50)))
+        frames = run(student.track(["red"], STRICT), still(5, RED) + still(2) + still(3, ("red", 550, 400, 50)))
         assert summary(frames[-1]) == [(1, "occluded"), (2, "tracked")]
 
     def test_concepts_do_not_share_tracks(self, student):
-        frames = run(student.track(["red", "blue"]), still(4, RED) + still(4, ("blue", *RED[1:])))
+        frames = run(student.track(["red", "blue"], STRICT), still(4, RED) + still(4, ("blue", *RED[1:])))
         assert [(track.id, track.concept, track.state) for track in frames[-1]] == [
             (1, "red", "occluded"),
             (2, "blue", "tracked"),
@@ -281,6 +282,19 @@ class TestSettings:
         config = TrackerConfig(match_iou=match_iou, reach=0.0)
         near = ("red", RED[1] + 30, RED[2], 50)
         assert [track.id for track in run(student.track(["red"], config), still(4, RED) + still(2, near))[-1]] == ids
+
+    def test_hold(self, student):
+        frames = run(student.track(["red"], TrackerConfig(hold=0.2)), still(4, RED) + still(10), dt=0.05)
+        assert [track.state for tracks in frames[4:] for track in tracks] == ["tracked"] * 4 + ["occluded"] * 6
+        held = frames[7][0]
+        assert (held.mask == frames[3][0].mask).all()
+        assert held.last_seen == pytest.approx(3 * 0.05)  # it was not seen since, and says so
+
+    def test_what_is_held_moves_on_as_it_moved(self, student):
+        frames = run(student.track(["red"]), [[("red", 100 + 10 * i, 200, 50)] for i in range(6)] + still(3))
+        truth = disc(180, 200, 50)
+        (track,) = frames[-1]
+        assert (track.mask & truth).sum() / (track.mask | truth).sum() > 0.85
 
     def test_max_tracks_keeps_the_best(self, student):
         blobs = [("red", 60 + 120 * column, 80 + 150 * row, 40) for column in range(5) for row in range(2)]
