@@ -45,12 +45,18 @@ class Assembly:
     def material(self, look: Look) -> str:
         """Register a look; returns the material's name."""
         name = self._name("material")
-        material = self.spec.add_material(name=name, rgba=[*look.rgb.tolist(), look.alpha], specular=look.specular, shininess=look.shininess)
+        material = self.spec.add_material(
+            name=name, rgba=[*look.rgb.tolist(), look.alpha], specular=look.specular, shininess=look.shininess
+        )
         if look.texture is not None:
             picture = np.ascontiguousarray(look.texture)
             texture = self._name("texture")
             holder = self.spec.add_texture(
-                name=texture, type=mujoco.mjtTexture.mjTEXTURE_2D, width=picture.shape[1], height=picture.shape[0], nchannel=3
+                name=texture,
+                type=mujoco.mjtTexture.mjTEXTURE_2D,
+                width=picture.shape[1],
+                height=picture.shape[0],
+                nchannel=3,
             )
             holder.data = picture.tobytes()
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture
@@ -60,25 +66,49 @@ class Assembly:
         """Register a mesh; returns its name."""
         name = self._name("mesh")
         self.spec.add_mesh(
-            name=name, uservert=mesh.vertices.astype(np.float32).ravel(), usernormal=mesh.normals.astype(np.float32).ravel(),
-            usertexcoord=mesh.uv.astype(np.float32).ravel(), userface=mesh.faces.ravel(),
-            userfacenormal=mesh.faces.ravel(), userfacetexcoord=mesh.faces.ravel(),
+            name=name,
+            uservert=mesh.vertices.astype(np.float32).ravel(),
+            usernormal=mesh.normals.astype(np.float32).ravel(),
+            usertexcoord=mesh.uv.astype(np.float32).ravel(),
+            userface=mesh.faces.ravel(),
+            userfacenormal=mesh.faces.ravel(),
+            userfacetexcoord=mesh.faces.ravel(),
             inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
         )
         return name
 
-    def show(self, body: mujoco.MjsBody, part: Part, pos: ArrayLike = (0, 0, 0), quat: ArrayLike = (1, 0, 0, 0), shadow: bool = True) -> None:
+    def show(
+        self,
+        body: mujoco.MjsBody,
+        part: Part,
+        pos: ArrayLike = (0, 0, 0),
+        quat: ArrayLike = (1, 0, 0, 0),
+        shadow: bool = True,
+    ) -> None:
         """Hang a part that physics does not see on a body; shadow: whether it throws one."""
         body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=self.mesh(part.mesh), material=self.material(part.look), pos=np.asarray(pos, float),
-            quat=np.asarray(quat, float), contype=0, conaffinity=0, group=VISIBLE_GROUP, mass=0, castshadow=shadow,
+            type=mujoco.mjtGeom.mjGEOM_MESH,
+            meshname=self.mesh(part.mesh),
+            material=self.material(part.look),
+            pos=np.asarray(pos, float),
+            quat=np.asarray(quat, float),
+            contype=0,
+            conaffinity=0,
+            group=VISIBLE_GROUP,
+            mass=0,
+            castshadow=shadow,
         )
 
     def solid(self, size: ArrayLike, pos: ArrayLike) -> None:
         """An invisible, immovable box of full size (x, y, z)."""
         self.spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_BOX, size=np.asarray(size, float) / 2, pos=np.asarray(pos, float), group=COLLISION_GROUP,
-            contype=1, conaffinity=1, friction=[0.55, 0.01, 0.002],
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=np.asarray(size, float) / 2,
+            pos=np.asarray(pos, float),
+            group=COLLISION_GROUP,
+            contype=1,
+            conaffinity=1,
+            friction=[0.55, 0.01, 0.002],
         )
 
     def thing(self, thing: Thing, name: str) -> None:
@@ -94,9 +124,19 @@ class Assembly:
             self.show(body, part)
         roll = 0.004 if thing.rolls else 0.001
         for c in thing.colliders:
-            body.add_geom(type=_SHAPES[c.shape], size=[*c.size, *([0.0] * (3 - len(c.size)))], pos=c.pos, quat=c.quat, group=COLLISION_GROUP,
-                          contype=1, conaffinity=1, friction=[0.5, 0.01, roll], condim=6 if thing.rolls else 4, mass=0,
-                          solref=[0.012, 1.0])
+            body.add_geom(
+                type=_SHAPES[c.shape],
+                size=[*c.size, *([0.0] * (3 - len(c.size)))],
+                pos=c.pos,
+                quat=c.quat,
+                group=COLLISION_GROUP,
+                contype=1,
+                conaffinity=1,
+                friction=[0.5, 0.01, roll],
+                condim=6 if thing.rolls else 4,
+                mass=0,
+                solref=[0.012, 1.0],
+            )
 
     def mover(self, parts: list[Part], name: str) -> None:
         """A body whose place is prescribed (a hand, a robot's gripper)."""

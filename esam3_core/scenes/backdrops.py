@@ -15,7 +15,6 @@ Picture = NDArray[np.uint8]
 
 def gradient(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     """Light falling over a plain wall."""
-    h, w = size
     base = colours.anything(rng, (0, 0.45), (0.2, 0.92))
     y, x = np.indices(size) / max(size)
     ramp = np.clip(0.5 + (x - 0.4) * rng.uniform(-1, 1) + (y - 0.4) * rng.uniform(-1, 1), 0, 1).astype(np.float32)
@@ -26,7 +25,9 @@ def shelves(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     """Boards with blurred clutter on them, too vague to name."""
     h, w = size
     picture = gradient(rng, size).copy()
-    board = colours.to_bytes(colours.wood(rng) if rng.random() < 0.6 else colours.anything(rng, (0, 0.2), (0.6, 0.95))).tolist()
+    board = colours.to_bytes(
+        colours.wood(rng) if rng.random() < 0.6 else colours.anything(rng, (0, 0.2), (0.6, 0.95))
+    ).tolist()
     rows = int(rng.integers(2, 6))
     for y in np.linspace(h / rows, h, rows).astype(int):
         x = 0.0
@@ -34,7 +35,9 @@ def shelves(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
             wide, tall = rng.uniform(0.01, 0.08) * w, rng.uniform(0.2, 0.85) * h / rows
             if rng.random() < 0.75:
                 tone = colours.to_bytes(colours.anything(rng, (0, 0.8), (0.1, 0.9))).tolist()
-                cv2.ellipse(picture, (int(x + wide / 2), int(y - tall / 2)), (int(wide / 2), int(tall / 2)), 0, 0, 360, tone, -1)
+                cv2.ellipse(
+                    picture, (int(x + wide / 2), int(y - tall / 2)), (int(wide / 2), int(tall / 2)), 0, 0, 360, tone, -1
+                )
                 cv2.rectangle(picture, (int(x), int(y - tall * rng.uniform(0.3, 1))), (int(x + wide), int(y)), tone, -1)
             x += wide * rng.uniform(0.9, 1.8)
         cv2.rectangle(picture, (0, int(y - 0.02 * h)), (w, int(y)), board, -1)
@@ -50,7 +53,17 @@ def scraps(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
         x, y = int(rng.integers(w)), int(rng.integers(h))
         reach = rng.uniform(0.03, 0.3) * w
         if rng.random() < 0.3:
-            cv2.ellipse(picture, (x, y), (int(reach / 2), int(reach * rng.uniform(0.2, 0.8))), float(rng.uniform(0, 180)), 0, 360, tone, -1, cv2.LINE_AA)
+            cv2.ellipse(
+                picture,
+                (x, y),
+                (int(reach / 2), int(reach * rng.uniform(0.2, 0.8))),
+                float(rng.uniform(0, 180)),
+                0,
+                360,
+                tone,
+                -1,
+                cv2.LINE_AA,
+            )
         else:
             n = int(rng.integers(3, 8))
             points = np.array([x, y]) + rng.uniform(-reach, reach, (n, 2)) * 0.6
@@ -85,11 +98,23 @@ def room(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
 def foliage(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     """Leaves and light, as through a window."""
     h, w = size
-    picture = textures.blend(np.array([0.05, 0.12, 0.04]), colours.anything(rng, (0.3, 0.6), (0.4, 0.8)), 0.5 + 0.4 * noise(rng, size, 9)).copy()
+    picture = textures.blend(
+        np.array([0.05, 0.12, 0.04]), colours.anything(rng, (0.3, 0.6), (0.4, 0.8)), 0.5 + 0.4 * noise(rng, size, 9)
+    ).copy()
     for _ in range(int(rng.integers(60, 220))):
         tone = colours.to_bytes(colours.named(rng, "green") * rng.uniform(0.4, 1.5)).tolist()
         size_px = rng.uniform(0.01, 0.05) * w
-        cv2.ellipse(picture, (int(rng.integers(w)), int(rng.integers(h))), (int(size_px), int(size_px * 0.35)), float(rng.uniform(0, 180)), 0, 360, tone, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            picture,
+            (int(rng.integers(w)), int(rng.integers(h))),
+            (int(size_px), int(size_px * 0.35)),
+            float(rng.uniform(0, 180)),
+            0,
+            360,
+            tone,
+            -1,
+            cv2.LINE_AA,
+        )
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.6, 6) * w / 384)
 
 
@@ -112,7 +137,13 @@ def cabinets(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
                 b = (int(x + wide * (1 - inset)), int(y + tall - inset * wide))
                 cv2.rectangle(picture, a, b, dark, 1)
                 cv2.rectangle(picture, (a[0] + 1, a[1] + 1), (b[0] + 1, b[1] + 1), light, 1)
-            cv2.line(picture, (int(x + 0.4 * wide), int(y + 0.12 * tall)), (int(x + 0.6 * wide), int(y + 0.12 * tall)), knob, 3)
+            cv2.line(
+                picture,
+                (int(x + 0.4 * wide), int(y + 0.12 * tall)),
+                (int(x + 0.6 * wide), int(y + 0.12 * tall)),
+                knob,
+                3,
+            )
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.6, 3) * w / 384)
 
 

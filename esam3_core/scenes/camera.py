@@ -14,7 +14,9 @@ from esam3_core.scenes.room import Room
 class CameraPath:
     """`view(t)` is a smooth function of world time in seconds."""
 
-    def __init__(self, rng: np.random.Generator, config: SceneConfig, room: Room, target: FloatArray, spread: float) -> None:
+    def __init__(
+        self, rng: np.random.Generator, config: SceneConfig, room: Room, target: FloatArray, spread: float
+    ) -> None:
         """target [3]: what it looks at; spread: radius round the target that should mostly be in view, metres."""
         self._room = room
         loose = 0.0 if config.kinds else 0.35  # chosen things are kept in view
@@ -29,7 +31,14 @@ class CameraPath:
         limit = np.radians(55) if room.counter else np.inf
         self._azimuth = centre + np.clip(rng.normal(0, 0.5), -limit, limit)
         swing = np.radians(rng.uniform(*config.sweep)) / 2
-        self._swing = np.array([min(swing, 0.5) if room.counter else swing, rng.uniform(0, 0.14), rng.uniform(0, 0.16), rng.uniform(0, 0.06)])
+        self._swing = np.array(
+            [
+                min(swing, 0.5) if room.counter else swing,
+                rng.uniform(0, 0.14),
+                rng.uniform(0, 0.16),
+                rng.uniform(0, 0.06),
+            ]
+        )
         self._rate = rng.uniform(0.25, 0.9, 8)
         self._phase = rng.uniform(0, 2 * np.pi, 8)
         self._shake = rng.uniform(0, 0.004)
@@ -46,7 +55,9 @@ class CameraPath:
         back = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
         position = target + distance * back + shake
         reach = self._room.reach
-        position = np.clip(position, [-reach, -reach, 0.04], [reach, self._room.table[1] - 0.06 if self._room.counter else reach, 1.7])
+        position = np.clip(
+            position, [-reach, -reach, 0.04], [reach, self._room.table[1] - 0.06 if self._room.counter else reach, 1.7]
+        )
         return look_at(position, target, self._fovy, self._roll + 0.02 * wave[6])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from esam3_core.scenes import containers, cutlery, foods, vessels
+from esam3_core.scenes import containers, cutlery, foods, glassware, vessels
 from esam3_core.scenes.models import Thing
 
 MAKERS: dict[str, Callable[[np.random.Generator, str], Thing]] = {
@@ -18,8 +18,8 @@ MAKERS: dict[str, Callable[[np.random.Generator, str], Thing]] = {
     "can": containers.can,
     "plate": vessels.plate,
     "vase": vessels.vase,
-    "glass": vessels.glass,
-    "wine glass": vessels.wine_glass,
+    "glass": glassware.glass,
+    "wine glass": glassware.wine_glass,
     "box": containers.carton_box,
     "book": containers.book,
     "ball": foods.ball,
@@ -32,7 +32,16 @@ MAKERS: dict[str, Callable[[np.random.Generator, str], Thing]] = {
 }
 """Kind -> maker(rng, split)."""
 
-WEIGHTS: dict[str, float] = {"cup": 2.0, "mug": 2.0, "bowl": 1.3, "bottle": 1.3, "fork": 1.2, "knife": 1.2, "spoon": 1.3, "book": 1.1}
+WEIGHTS: dict[str, float] = {
+    "cup": 2.0,
+    "mug": 2.0,
+    "bowl": 1.3,
+    "bottle": 1.3,
+    "fork": 1.2,
+    "knife": 1.2,
+    "spoon": 1.3,
+    "book": 1.1,
+}
 """Kinds drawn more often than once; the others weigh 1."""
 
 

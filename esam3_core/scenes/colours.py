@@ -19,8 +19,9 @@ def named(rng: np.random.Generator, name: str) -> Rgb:
     return np.array(colorsys.hsv_to_rgb(hue % 360 / 360, saturation, value))
 
 
-def anything(rng: np.random.Generator, saturation: tuple[float, float] = (0.0, 0.7),
-             value: tuple[float, float] = (0.15, 0.95)) -> Rgb:
+def anything(
+    rng: np.random.Generator, saturation: tuple[float, float] = (0.0, 0.7), value: tuple[float, float] = (0.15, 0.95)
+) -> Rgb:
     """Any colour, for walls, cloths and distractors."""
     low, high = saturation
     muted = low + (high - low) * rng.random() ** 1.7  # strong colours are rare in rooms

@@ -16,7 +16,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verb = subparsers.add_parser("scenes", help="render the synthetic tabletop world")
     actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
     render = actions.add_parser("render", help="write shards of frames with masks, depth and phrases")
-    render.add_argument("out", type=Path, metavar="OUT", help="folder for the shards; finished ones are kept when the command is repeated")
+    render.add_argument(
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="folder for the shards; finished ones are kept when the command is repeated",
+    )
     _common(render)
     render.add_argument("--scenes", type=int, default=100, help="number of worlds (default: %(default)s)")
     render.add_argument("--frames", type=int, default=8, help="frames of each world (default: %(default)s)")
@@ -36,20 +41,36 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--width", type=int, default=_DEFAULT.width, help="pixels (default: %(default)s)")
     parser.add_argument("--height", type=int, default=_DEFAULT.height, help="pixels (default: %(default)s)")
-    parser.add_argument("--fps", type=float, default=_DEFAULT.fps, help="frames per second of world time: low for varied stills, 15..30 for clips (default: %(default)s)")
+    parser.add_argument(
+        "--fps",
+        type=float,
+        default=_DEFAULT.fps,
+        help="frames per second of world time: low for varied stills, 15..30 for clips (default: %(default)s)",
+    )
     parser.add_argument("--quality", choices=("full", "fast"), default=_DEFAULT.quality, help="default: %(default)s")
 
 
 def _config(arguments: argparse.Namespace) -> SceneConfig:
-    return SceneConfig(width=arguments.width, height=arguments.height, split=arguments.split, fps=arguments.fps, quality=arguments.quality)
+    return SceneConfig(
+        width=arguments.width,
+        height=arguments.height,
+        split=arguments.split,
+        fps=arguments.fps,
+        quality=arguments.quality,
+    )
 
 
 def run_render(arguments: argparse.Namespace) -> int:
     """Render shards; exit status 1 when some worlds could not be built."""
     from esam3_core.scenes.shards import render
 
-    totals = render(arguments.out, _config(arguments), arguments.seed, arguments.scenes, arguments.frames, arguments.workers)
-    print(f"{arguments.out}: {totals.samples} samples in {totals.shards} new shards, {totals.kept_shards} shards were there, {totals.failed_scenes} worlds failed")
+    totals = render(
+        arguments.out, _config(arguments), arguments.seed, arguments.scenes, arguments.frames, arguments.workers
+    )
+    print(
+        f"{arguments.out}: {totals.samples} samples in {totals.shards} new shards, "
+        f"{totals.kept_shards} shards were there, {totals.failed_scenes} worlds failed"
+    )
     return 1 if totals.failed_scenes else 0
 
 

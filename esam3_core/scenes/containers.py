@@ -37,16 +37,29 @@ def bottle(rng: np.random.Generator, split: str) -> Thing:
         if finish.material == "plastic" and finish.pattern == "plain" and rng.random() < 0.6:
             texture = decorate(rng, "plain", finish.rgb, finish.accent, (192, 256))
             top = rng.uniform(0.45, 0.6)
-            band_label(rng, texture, top, top + rng.uniform(0.18, 0.3), finish.accent, colours.anything(rng), rng.choice([0.45, 1.0]))
+            band_label(
+                rng,
+                texture,
+                top,
+                top + rng.uniform(0.18, 0.3),
+                finish.accent,
+                colours.anything(rng),
+                rng.choice([0.45, 1.0]),
+            )
             look = Look.of("plastic", texture=texture)
         parts.append(Part(lathe(closed, 32, (0, height)), look))
     neck = float(profile[-1, 0])
     cap_h = height * rng.uniform(0.05, 0.09)
-    cap = lathe([[neck * 1.15, 0], [neck * 1.15, cap_h * 0.92], [neck, cap_h], [0, cap_h]], 24).moved((0, 0, height - cap_h * 0.7))
+    cap = lathe([[neck * 1.15, 0], [neck * 1.15, cap_h * 0.92], [neck, cap_h], [0, cap_h]], 24).moved(
+        (0, 0, height - cap_h * 0.7)
+    )
     parts.append(Part(cap, Look.of("plastic", colours.anything(rng, (0, 0.9), (0.1, 0.9)))))
     height += cap_h * 0.3
     body = height * 0.32
-    colliders = [Collider("cylinder", (radius, body), (0, 0, body)), Collider("cylinder", (neck * 1.1, height / 2), (0, 0, height / 2))]
+    colliders = [
+        Collider("cylinder", (radius, body), (0, 0, body)),
+        Collider("cylinder", (neck * 1.1, height / 2), (0, 0, height / 2)),
+    ]
     return Thing("bottle", name, parts, colliders, radius, height, finish, 0.4, can_topple=True)
 
 
@@ -57,7 +70,14 @@ def _sleeve(rng: np.random.Generator, profile: np.ndarray, height: float) -> Par
     z = np.linspace(low, high, 6)
     line = np.stack([np.interp(z, profile[:, 1], profile[:, 0]) + 0.0006, z], 1)
     texture = np.full((96, 256, 3), 240, np.uint8)
-    band_label(rng, texture, 0.0, 1.0, colours.anything(rng, (0, 0.5), (0.6, 0.95)), colours.anything(rng, (0.3, 0.9), (0.1, 0.7)))
+    band_label(
+        rng,
+        texture,
+        0.0,
+        1.0,
+        colours.anything(rng, (0, 0.5), (0.6, 0.95)),
+        colours.anything(rng, (0.3, 0.9), (0.1, 0.7)),
+    )
     return Part(lathe(line, 32, (low, high)), Look.of("paper", texture=texture))
 
 
@@ -70,28 +90,53 @@ def can(rng: np.random.Generator, split: str) -> Thing:
     texture = decorate(rng, finish.pattern, finish.rgb, finish.accent)
     if finish.pattern == "plain" and rng.random() < 0.75:
         top = rng.uniform(0.2, 0.4)
-        band_label(rng, texture, top, top + rng.uniform(0.25, 0.4), colours.shade(finish.rgb, rng.choice([0.75, 1.0, 1.5])), finish.accent, 1.0)
+        band_label(
+            rng,
+            texture,
+            top,
+            top + rng.uniform(0.25, 0.4),
+            colours.shade(finish.rgb, rng.choice([0.75, 1.0, 1.5])),
+            finish.accent,
+            1.0,
+        )
     tin = Look.of("metal", np.full(3, rng.uniform(0.68, 0.8)))
     edge = max(0.025 * height, 0.002)
     r_top, r_foot = float(profile[-1, 0]), float(profile[0, 0])
-    ends = merge([
-        lathe([[r_top * 1.03, height - edge], [r_top * 1.03, height], [r_top * 0.95, height], [r_top * 0.93, height - 1.4 * edge], [0, height - 1.4 * edge]], 32),
-        lathe([[0, 0.001], [r_foot * 0.98, 0], [r_foot * 1.02, edge]], 32),
-    ])
+    ends = merge(
+        [
+            lathe(
+                [
+                    [r_top * 1.03, height - edge],
+                    [r_top * 1.03, height],
+                    [r_top * 0.95, height],
+                    [r_top * 0.93, height - 1.4 * edge],
+                    [0, height - 1.4 * edge],
+                ],
+                32,
+            ),
+            lathe([[0, 0.001], [r_foot * 0.98, 0], [r_foot * 1.02, edge]], 32),
+        ]
+    )
     parts = [Part(lathe(profile, 36, (0, height)), Look.of("plastic", texture=texture)), Part(ends, tin)]
     if name in ("drink", "slim"):
         tab = box((r_top * 0.5, r_top * 0.28, 0.0015), atlas=False).moved((r_top * 0.2, 0, height - 0.6 * edge))
         hole = lathe([[r_top * 0.25, 0], [0, 0.0004]], 16).moved((-r_top * 0.45, 0, height - 1.35 * edge))
         parts += [Part(tab, tin), Part(hole, Look.of("metal", np.full(3, 0.12)))]
     colliders = [Collider("cylinder", (radius, height / 2), (0, 0, height / 2))]
-    return Thing("can", name, parts, colliders, radius, height, finish, 0.35, can_topple=True, flat_top=radius * 0.7, rolls=True)
+    return Thing(
+        "can", name, parts, colliders, radius, height, finish, 0.35, can_topple=True, flat_top=radius * 0.7, rolls=True
+    )
 
 
 def carton_box(rng: np.random.Generator, split: str) -> Thing:
-    """A box: printed carton, bare cardboard, or an open one with flaps (held out: hexagonal proportions never trained)."""
+    """A box: printed carton, bare cardboard, or an open one with flaps (held out: long ones)."""
     family = pick(rng, ("tall", "cube", "flat")) if split == "train" else "long"
-    size = {"tall": rng.uniform((0.06, 0.03, 0.12), (0.13, 0.07, 0.24)), "cube": rng.uniform(0.06, 0.15) * rng.uniform(0.85, 1.15, 3),
-            "flat": rng.uniform((0.1, 0.08, 0.03), (0.22, 0.16, 0.06)), "long": rng.uniform((0.18, 0.05, 0.05), (0.28, 0.08, 0.08))}[family]
+    size = {
+        "tall": rng.uniform((0.06, 0.03, 0.12), (0.13, 0.07, 0.24)),
+        "cube": rng.uniform(0.06, 0.15) * rng.uniform(0.85, 1.15, 3),
+        "flat": rng.uniform((0.1, 0.08, 0.03), (0.22, 0.16, 0.06)),
+        "long": rng.uniform((0.18, 0.05, 0.05), (0.28, 0.08, 0.08)),
+    }[family]
     bare = rng.random() < 0.3
     if bare:
         brown = np.array([0.72, 0.54, 0.36]) * rng.uniform(0.8, 1.08)
@@ -100,7 +145,11 @@ def carton_box(rng: np.random.Generator, split: str) -> Thing:
     else:
         base = painted(rng, "box", split, {"plastic": 1}, 0.25)
         finish = Finish(base.rgb, base.accent, "carton", base.colour, base.accent_colour, base.pattern)
-        texture = carton(rng, finish.rgb, finish.accent, True) if base.pattern == "plain" else decorate(rng, base.pattern, base.rgb, base.accent, (192, 288))
+        texture = (
+            carton(rng, finish.rgb, finish.accent, True)
+            if base.pattern == "plain"
+            else decorate(rng, base.pattern, base.rgb, base.accent, (192, 288))
+        )
     look = Look.of("cardboard", texture=texture)
     half = size / 2
     if rng.random() < 0.25 and size[2] > 0.05:
@@ -108,16 +157,31 @@ def carton_box(rng: np.random.Generator, split: str) -> Thing:
     else:
         parts = [Part(box(size).moved((0, 0, half[2])), look)]
     colliders = [Collider("box", tuple(half), (0, 0, half[2]))]
-    return Thing("box", family, parts, colliders, float(np.hypot(half[0], half[1])), float(size[2]), finish, 0.3, True, float(min(half[:2]) * 0.8))
+    return Thing(
+        "box",
+        family,
+        parts,
+        colliders,
+        float(np.hypot(half[0], half[1])),
+        float(size[2]),
+        finish,
+        0.3,
+        True,
+        float(min(half[:2]) * 0.8),
+    )
 
 
 def _open_box(size: np.ndarray) -> list[Mesh]:
     """Four walls, a floor and flaps that stand open."""
     x, y, z = size
     t = 0.003
-    walls = [box((x, t, z)).moved((0, -y / 2 + t / 2, z / 2)), box((x, t, z)).moved((0, y / 2 - t / 2, z / 2)),
-             box((t, y - 2 * t, z)).moved((-x / 2 + t / 2, 0, z / 2)), box((t, y - 2 * t, z)).moved((x / 2 - t / 2, 0, z / 2)),
-             box((x, y, t)).moved((0, 0, t / 2))]
+    walls = [
+        box((x, t, z)).moved((0, -y / 2 + t / 2, z / 2)),
+        box((x, t, z)).moved((0, y / 2 - t / 2, z / 2)),
+        box((t, y - 2 * t, z)).moved((-x / 2 + t / 2, 0, z / 2)),
+        box((t, y - 2 * t, z)).moved((x / 2 - t / 2, 0, z / 2)),
+        box((x, y, t)).moved((0, 0, t / 2)),
+    ]
     lean = np.radians(50)
     depth = 0.42 * y
     for sign in (-1, 1):
@@ -147,11 +211,26 @@ def book(rng: np.random.Generator, split: str) -> Thing:
         Part(lid, Look.of("plastic", texture=face)),
         Part(box((width, depth, board), atlas=False).moved((0, 0, board / 2)), plain),
         Part(box((board, depth, thick), atlas=False).moved((-width / 2 + board / 2, 0, thick / 2)), plain),
-        Part(box((width - over - board, depth - 2 * over, thick - 2 * board), atlas=False).moved((-(over - board) / 2, 0, thick / 2)),
-             Look.of("paper", texture=_pages(rng))),
+        Part(
+            box((width - over - board, depth - 2 * over, thick - 2 * board), atlas=False).moved(
+                (-(over - board) / 2, 0, thick / 2)
+            ),
+            Look.of("paper", texture=_pages(rng)),
+        ),
     ]
     colliders = [Collider("box", (width / 2, depth / 2, thick / 2), (0, 0, thick / 2))]
-    return Thing("book", family, parts, colliders, float(np.hypot(width, depth) / 2), thick, finish, 0.5, True, min(width, depth) * 0.4)
+    return Thing(
+        "book",
+        family,
+        parts,
+        colliders,
+        float(np.hypot(width, depth) / 2),
+        thick,
+        finish,
+        0.5,
+        True,
+        min(width, depth) * 0.4,
+    )
 
 
 def _face_up(width: float, depth: float, thick: float) -> Mesh:

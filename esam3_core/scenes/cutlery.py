@@ -13,9 +13,13 @@ from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painte
 _RING = np.linspace(0, 2 * np.pi, 17)
 
 
-def _blade(x: ArrayLike, width: ArrayLike, z: ArrayLike, thick: ArrayLike, hollow: ArrayLike = 0.0, side: ArrayLike = 0.0) -> Mesh:
-    """A flat bar: half width, height of the middle, half thickness, hollow (edges rise by it), sideways shift, along x."""
-    x, width, z, thick, hollow, side = (np.broadcast_to(np.asarray(a, float), np.shape(x)) for a in (x, width, z, thick, hollow, side))
+def _blade(
+    x: ArrayLike, width: ArrayLike, z: ArrayLike, thick: ArrayLike, hollow: ArrayLike = 0.0, side: ArrayLike = 0.0
+) -> Mesh:
+    """A flat bar along x: half width, height of the middle, half thickness, hollow (rise of its edges), side shift."""
+    x, width, z, thick, hollow, side = (
+        np.broadcast_to(np.asarray(a, float), np.shape(x)) for a in (x, width, z, thick, hollow, side)
+    )
     cos, sin = np.cos(_RING), np.sin(_RING)
     y = width[:, None] * cos + side[:, None]
     height = z[:, None] + thick[:, None] * sin + hollow[:, None] * cos**2
@@ -78,11 +82,17 @@ def _finish(rng: np.random.Generator, kind: str, split: str) -> Finish:
     return painted(rng, kind, split, {"metal": 4, "plastic": 1.6, "wooden": 0.7 if kind != "knife" else 0.0}, 0.0)
 
 
-def _assemble(rng: np.random.Generator, kind: str, split: str, head: Mesh, grip: Mesh, family: str, length: float) -> Thing:
+def _assemble(
+    rng: np.random.Generator, kind: str, split: str, head: Mesh, grip: Mesh, family: str, length: float
+) -> Thing:
     finish = _finish(rng, kind, split)
     size = rng.uniform(0.95, 1.3)
     head, grip = (Mesh(m.vertices * size, m.normals, m.uv, m.faces) for m in (head, grip))
-    body = Look(np.clip(finish.rgb * 1.05, 0, 1), 1.0, 0.75, 0.5) if finish.material == "metal" else Look.of(finish.material, finish.rgb)
+    body = (
+        Look(np.clip(finish.rgb * 1.05, 0, 1), 1.0, 0.75, 0.5)
+        if finish.material == "metal"
+        else Look.of(finish.material, finish.rgb)
+    )
     grip_look, two = body, finish.material == "metal" and rng.random() < (0.45 if kind == "knife" else 0.2)
     if two:
         grip_look = Look.of("plastic", colours.anything(rng, (0, 0.8), (0.06, 0.85)))
@@ -94,24 +104,49 @@ def _assemble(rng: np.random.Generator, kind: str, split: str, head: Mesh, grip:
     parts = [Part(p.mesh.moved((-middle, 0, 0)), p.look) for p in parts]
     half = (high - low) / 2
     top = float(points[:, 2].max())
-    return Thing(kind, family, parts, [Collider("box", (half, width, top / 2), (0, 0, top / 2))], half, top, finish, 0.08)
+    return Thing(
+        kind, family, parts, [Collider("box", (half, width, top / 2), (0, 0, top / 2))], half, top, finish, 0.08
+    )
 
 
 def fork(rng: np.random.Generator, split: str) -> Thing:
     """Four tines in training, three in the held-out split."""
     family = ("waisted", "straight")[int(rng.integers(2))]
     tines = 4 if split == "train" else 3
-    return _assemble(rng, "fork", split, _fork_head(rng, 0.0, tines), _handle(rng, -rng.uniform(0.1, 0.13), 0.001, 0.0042, family), f"{family}-{tines}", 0.19)
+    return _assemble(
+        rng,
+        "fork",
+        split,
+        _fork_head(rng, 0.0, tines),
+        _handle(rng, -rng.uniform(0.1, 0.13), 0.001, 0.0042, family),
+        f"{family}-{tines}",
+        0.19,
+    )
 
 
 def spoon(rng: np.random.Generator, split: str) -> Thing:
     """An oval bowl in training, a round one in the held-out split."""
     family = "oval" if split == "train" else "round"
-    return _assemble(rng, "spoon", split, _spoon_head(rng, 0.0, family), _handle(rng, -rng.uniform(0.09, 0.13), 0.004, 0.0038, "waisted"), family, 0.17)
+    return _assemble(
+        rng,
+        "spoon",
+        split,
+        _spoon_head(rng, 0.0, family),
+        _handle(rng, -rng.uniform(0.09, 0.13), 0.004, 0.0038, "waisted"),
+        family,
+        0.17,
+    )
 
 
 def knife(rng: np.random.Generator, split: str) -> Thing:
     """A table knife; the held-out split has a leaf-shaped blade."""
     family = "straight" if split == "train" else "leaf"
-    return _assemble(rng, "knife", split, _knife_head(rng, 0.0, family), _handle(rng, -rng.uniform(0.085, 0.11), 0.003, 0.0065, "straight"), family, 0.21)
-
+    return _assemble(
+        rng,
+        "knife",
+        split,
+        _knife_head(rng, 0.0, family),
+        _handle(rng, -rng.uniform(0.085, 0.11), 0.003, 0.0065, "straight"),
+        family,
+        0.21,
+    )

@@ -8,16 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from esam3_core.scenes import colours
+from esam3_core.scenes.gadgets import cable, headphones, keyboard, lamp, laptop, phone
 from esam3_core.scenes.meshes import box, curve, ellipsoid, lathe, sweep
-from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing
+from esam3_core.scenes.models import Collider, Look, Part, Thing, distractor
 from esam3_core.scenes.patterns import abstract
 from esam3_core.scenes.textures import noise
-
-_NO_FINISH = Finish(np.full(3, 0.5), np.full(3, 0.5), "plastic")
-
-
-def _thing(family: str, parts: list[Part], colliders: list[Collider], radius: float, height: float, mass: float = 0.3) -> Thing:
-    return Thing(None, family, parts, colliders, radius, height, _NO_FINISH, mass)
 
 
 def blob(rng: np.random.Generator) -> Thing:
@@ -28,7 +23,13 @@ def blob(rng: np.random.Generator) -> Thing:
     mesh = type(mesh)(mesh.vertices * wobble, mesh.normals, mesh.uv, mesh.faces)
     base = colours.anything(rng, (0.05, 0.5), (0.2, 0.8))
     picture = np.clip(base * (1 + 0.2 * noise(rng, (64, 128), 12))[..., None], 0, 1)
-    return _thing("blob", [Part(mesh, Look.of("paper", texture=colours.to_bytes(picture)))], [Collider("ellipsoid", tuple(r), (0, 0, r[2]))], float(r[0]), float(2 * r[2]))
+    return distractor(
+        "blob",
+        [Part(mesh, Look.of("paper", texture=colours.to_bytes(picture)))],
+        [Collider("ellipsoid", tuple(r), (0, 0, r[2]))],
+        float(r[0]),
+        float(2 * r[2]),
+    )
 
 
 def bricks(rng: np.random.Generator) -> Thing:
@@ -39,95 +40,90 @@ def bricks(rng: np.random.Generator) -> Thing:
         nx, ny = int(rng.integers(1, 5)), int(rng.integers(1, 3))
         look = Look.of("plastic", colours.anything(rng, (0.6, 0.95), (0.5, 0.95)))
         shift = rng.integers(-1, 2, 2) * unit
-        parts.append(Part(box((nx * unit, ny * unit, unit * 1.1), atlas=False).moved((shift[0], shift[1], z + unit * 0.55)), look))
+        parts.append(
+            Part(
+                box((nx * unit, ny * unit, unit * 1.1), atlas=False).moved((shift[0], shift[1], z + unit * 0.55)), look
+            )
+        )
         for i in range(nx):
             for j in range(ny):
                 stud = lathe([[0.32 * unit, 0], [0.32 * unit, 0.2 * unit], [0, 0.2 * unit]], 10)
-                parts.append(Part(stud.moved((shift[0] + (i - (nx - 1) / 2) * unit, shift[1] + (j - (ny - 1) / 2) * unit, z + 1.1 * unit)), look))
+                parts.append(
+                    Part(
+                        stud.moved(
+                            (shift[0] + (i - (nx - 1) / 2) * unit, shift[1] + (j - (ny - 1) / 2) * unit, z + 1.1 * unit)
+                        ),
+                        look,
+                    )
+                )
         z += 1.1 * unit
-    return _thing("bricks", parts, [Collider("box", (1.6 * unit, unit, z / 2), (0, 0, z / 2))], 2 * unit, z)
-
-
-def keyboard(rng: np.random.Generator) -> Thing:
-    """A keyboard or a remote control."""
-    w, d, h = rng.uniform(0.14, 0.4), rng.uniform(0.045, 0.14), rng.uniform(0.012, 0.025)
-    picture = np.tile(colours.to_bytes(colours.anything(rng, (0, 0.15), (0.08, 0.85))), (96, 256, 1))
-    key = colours.to_bytes(colours.anything(rng, (0, 0.2), (0.08, 0.9)))
-    rows, columns = int(rng.integers(3, 6)), max(int(w / d * 5), 3)
-    for i in range(rows):
-        for j in range(columns):
-            y, x = int(6 + i * 84 / rows), int(6 + j * 244 / columns)
-            picture[y : y + int(60 / rows), x : x + int(170 / columns)] = key
-    look = Look.of("plastic", texture=picture)
-    body = Look.of("plastic", colours.anything(rng, (0, 0.15), (0.08, 0.8)))
-    parts = [Part(box((w, d, h), atlas=False).moved((0, 0, h / 2)), body), Part(box((w * 0.98, d * 0.96, 0.004), atlas=False).moved((0, 0, h)), look)]
-    return _thing("keyboard", parts, [Collider("box", (w / 2, d / 2, h / 2), (0, 0, h / 2))], w / 2, h)
-
-
-def phone(rng: np.random.Generator) -> Thing:
-    """A telephone or tablet lying with its screen up."""
-    w = rng.uniform(0.068, 0.15)
-    d, h = w * rng.uniform(1.4, 2.1), 0.009
-    screen = np.zeros((96, 64, 3), np.uint8) + rng.integers(5, 25, dtype=np.uint8)
-    if rng.random() < 0.5:
-        screen[:] = colours.to_bytes(colours.anything(rng, (0.2, 0.8)))
-        for _ in range(6):
-            x, y = rng.integers(4, 48), rng.integers(4, 80)
-            screen[y : y + 12, x : x + 12] = colours.to_bytes(colours.anything(rng, (0.3, 0.9)))
-    parts = [Part(box((w, d, h), atlas=False).moved((0, 0, h / 2)), Look.of("plastic", colours.anything(rng, (0, 0.3), (0.04, 0.8)))),
-             Part(box((w * 0.93, d * 0.94, 0.001), atlas=False).moved((0, 0, h)), Look(np.ones(3), 1.0, 0.8, 0.9, screen))]
-    return _thing("phone", parts, [Collider("box", (w / 2, d / 2, h / 2), (0, 0, h / 2))], d / 2, h)
-
-
-def cable(rng: np.random.Generator) -> Thing:
-    """A wire that meanders over the table."""
-    n = 9
-    points = np.cumsum(rng.uniform(-0.07, 0.07, (n, 2)) + [0.012, 0], 0)
-    points -= points.mean(0)
-    r = rng.uniform(0.0018, 0.0045)
-    path = curve(np.concatenate([points, np.full((n, 1), r)], 1), 60)
-    look = Look.of("rubber", colours.anything(rng, (0, 0.8), (0.05, 0.95)))
-    return _thing("cable", [Part(sweep(path, np.full(60, r), 6), look)], [Collider("box", (0.02, 0.02, r), (0, 0, r))], float(np.ptp(points)) / 2, 2 * r, 0.5)
+    return distractor("bricks", parts, [Collider("box", (1.6 * unit, unit, z / 2), (0, 0, z / 2))], 2 * unit, z)
 
 
 def plant(rng: np.random.Generator) -> Thing:
     """A pot plant: leaves that stand out from a pot."""
     r = rng.uniform(0.035, 0.07)
     h = r * rng.uniform(1.3, 1.8)
-    pot = lathe([[0, 0], [0.7 * r, 0], [r, 0.85 * h], [1.12 * r, 0.85 * h], [1.12 * r, h], [0.95 * r, h], [0.9 * r, 0.88 * h], [0, 0.88 * h]], 28)
+    pot = lathe(
+        [
+            [0, 0],
+            [0.7 * r, 0],
+            [r, 0.85 * h],
+            [1.12 * r, 0.85 * h],
+            [1.12 * r, h],
+            [0.95 * r, h],
+            [0.9 * r, 0.88 * h],
+            [0, 0.88 * h],
+        ],
+        28,
+    )
     clay = np.array([0.62, 0.33, 0.22]) if rng.random() < 0.6 else colours.anything(rng)
     parts = [Part(pot, Look.of("paper", clay))]
     green = colours.named(rng, "green") * rng.uniform(0.6, 1.1)
     for _ in range(int(rng.integers(6, 16))):
         a, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.6) * r
         top = h + rng.uniform(0.3, 2.6) * r
-        path = curve(np.array([[0, 0, 0.8 * h], [0.45 * reach * np.cos(a), 0.45 * reach * np.sin(a), top], [reach * np.cos(a), reach * np.sin(a), top * rng.uniform(0.8, 1.05)]]), 12)
+        path = curve(
+            np.array(
+                [
+                    [0, 0, 0.8 * h],
+                    [0.45 * reach * np.cos(a), 0.45 * reach * np.sin(a), top],
+                    [reach * np.cos(a), reach * np.sin(a), top * rng.uniform(0.8, 1.05)],
+                ]
+            ),
+            12,
+        )
         wide = r * rng.uniform(0.12, 0.35) * np.sin(np.pi * np.linspace(0.02, 0.98, 12)) + 0.0008
-        parts.append(Part(sweep(path, np.stack([wide, np.full(12, 0.0012)], 1), 8), Look.of("fruit", np.clip(green * rng.uniform(0.8, 1.2), 0, 1))))
-    return _thing("plant", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], 1.3 * r, 2.5 * h, 0.6)
+        parts.append(
+            Part(
+                sweep(path, np.stack([wide, np.full(12, 0.0012)], 1), 8),
+                Look.of("fruit", np.clip(green * rng.uniform(0.8, 1.2), 0, 1)),
+            )
+        )
+    return distractor("plant", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], 1.3 * r, 2.5 * h, 0.6)
 
 
 def kettle(rng: np.random.Generator) -> Thing:
     """A kettle or teapot: belly, spout, hoop, knob."""
     r = rng.uniform(0.06, 0.085)
     h = r * rng.uniform(1.3, 2.0)
-    line = curve(np.array([[0.92, 0], [1, 0.25], [0.95, 0.6], [0.65, 0.95], [0.2, 1.0], [0.06, 1.02], [0.12, 1.1], [0, 1.14]]), 28) * [r, h]
+    line = curve(
+        np.array([[0.92, 0], [1, 0.25], [0.95, 0.6], [0.65, 0.95], [0.2, 1.0], [0.06, 1.02], [0.12, 1.1], [0, 1.14]]),
+        28,
+    ) * [r, h]
     rgb = colours.metal(rng) if rng.random() < 0.5 else colours.anything(rng, (0, 0.8), (0.1, 0.9))
     look = Look.of("metal" if rng.random() < 0.5 else "ceramic", rgb)
     spout = curve(np.array([[0.8 * r, 0, 0.4 * h], [1.25 * r, 0, 0.55 * h], [1.5 * r, 0, 0.95 * h]]), 12)
-    hoop = curve(np.array([[-0.75 * r, 0, 0.85 * h], [-1.5 * r, 0, 0.9 * h], [-1.6 * r, 0, 0.5 * h], [-0.95 * r, 0, 0.25 * h]]), 18)
-    parts = [Part(lathe(np.concatenate([[[0, 0]], np.maximum(line, 0)]), 32), look), Part(sweep(spout, np.linspace(0.2, 0.11, 12) * r, 10), look),
-             Part(sweep(hoop, np.full(18, 0.09 * r), 8), Look.of("plastic", colours.anything(rng, (0, 0.3), (0.05, 0.4))))]
-    return _thing("kettle", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], 1.5 * r, 1.15 * h, 1.0)
-
-
-def lamp(rng: np.random.Generator) -> Thing:
-    """A desk lamp."""
-    r, h = rng.uniform(0.05, 0.08), rng.uniform(0.2, 0.34)
-    shade = lathe([[r * 1.3, 0.65 * h], [r * 0.75, h], [r * 0.7, h], [r * 1.25, 0.65 * h]], 28)
-    stem = lathe([[0, 0], [r * 0.9, 0], [r * 0.85, 0.01], [0.008, 0.02], [0.007, 0.7 * h], [0, 0.75 * h]], 24)
-    parts = [Part(stem, Look.of("metal", colours.anything(rng, (0, 0.4), (0.1, 0.8)))), Part(shade, Look.of("paper", colours.anything(rng, (0, 0.5), (0.4, 0.95))))]
-    return _thing("lamp", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], 1.3 * r, h, 1.0)
+    hoop = curve(
+        np.array([[-0.75 * r, 0, 0.85 * h], [-1.5 * r, 0, 0.9 * h], [-1.6 * r, 0, 0.5 * h], [-0.95 * r, 0, 0.25 * h]]),
+        18,
+    )
+    parts = [
+        Part(lathe(np.concatenate([[[0, 0]], np.maximum(line, 0)]), 32), look),
+        Part(sweep(spout, np.linspace(0.2, 0.11, 12) * r, 10), look),
+        Part(sweep(hoop, np.full(18, 0.09 * r), 8), Look.of("plastic", colours.anything(rng, (0, 0.3), (0.05, 0.4)))),
+    ]
+    return distractor("kettle", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], 1.5 * r, 1.15 * h, 1.0)
 
 
 def tool(rng: np.random.Generator) -> Thing:
@@ -140,20 +136,39 @@ def tool(rng: np.random.Generator) -> Thing:
     radii[[0, -1]] = 0.0005
     radii[-2] *= 0.6
     path = np.stack([x, 0 * x, np.full(24, r)], 1)
-    tones = np.where((t < rng.uniform(0.3, 0.8))[:, None], colours.anything(rng, (0, 0.95), (0.05, 0.95)), colours.anything(rng, (0, 0.6), (0.1, 0.9)))
+    tones = np.where(
+        (t < rng.uniform(0.3, 0.8))[:, None],
+        colours.anything(rng, (0, 0.95), (0.05, 0.95)),
+        colours.anything(rng, (0, 0.6), (0.1, 0.9)),
+    )
     picture = colours.to_bytes(np.repeat(np.repeat(tones, 2, 0)[:, None], 8, 1))
-    return _thing("tool", [Part(sweep(path, radii, 10), Look.of("plastic", texture=picture))], [Collider("box", (length / 2, r, r), (0, 0, r))], length / 2, 2 * r, 0.1)
+    return distractor(
+        "tool",
+        [Part(sweep(path, radii, 10), Look.of("plastic", texture=picture))],
+        [Collider("box", (length / 2, r, r), (0, 0, r))],
+        length / 2,
+        2 * r,
+        0.1,
+    )
 
 
 def paper(rng: np.random.Generator) -> Thing:
     """A sheet, a napkin, a mat, an envelope."""
     w = rng.uniform(0.09, 0.3)
     d = w * rng.uniform(0.7, 1.45)
-    picture = np.tile(colours.to_bytes(colours.anything(rng, (0, 0.35 if rng.random() < 0.6 else 0.8), (0.5, 0.97))), (96, 96, 1))
+    picture = np.tile(
+        colours.to_bytes(colours.anything(rng, (0, 0.35 if rng.random() < 0.6 else 0.8), (0.5, 0.97))), (96, 96, 1)
+    )
     if rng.random() < 0.6:
         abstract(rng, picture, colours.anything(rng, (0, 0.7), (0.05, 0.6)))
-    return _thing("paper", [Part(box((w, d, 0.0016), atlas=False).moved((0, 0, 0.0012)), Look.of("paper", texture=picture))],
-                  [Collider("box", (w / 2, d / 2, 0.001), (0, 0, 0.001))], max(w, d) / 2, 0.003, 0.3)
+    return distractor(
+        "paper",
+        [Part(box((w, d, 0.0016), atlas=False).moved((0, 0, 0.0012)), Look.of("paper", texture=picture))],
+        [Collider("box", (w / 2, d / 2, 0.001), (0, 0, 0.001))],
+        max(w, d) / 2,
+        0.003,
+        0.3,
+    )
 
 
 def polyhedron(rng: np.random.Generator) -> Thing:
@@ -162,19 +177,15 @@ def polyhedron(rng: np.random.Generator) -> Thing:
     sides = int(rng.integers(3, 8))
     waist = rng.uniform(0.4, 1.0, 2)
     h = r * rng.uniform(0.7, 2.2)
-    mesh = lathe([[0, 0], [r * waist[0], 0], [r, h * rng.uniform(0.2, 0.8)], [r * waist[1], h], [0, h]], sides, facets=True)
-    look = Look.of("plastic", colours.anything(rng, (0, 0.95), (0.1, 0.95))) if rng.random() < 0.6 else Look.of("wooden", colours.wood(rng))
-    return _thing("polyhedron", [Part(mesh, look)], [Collider("cylinder", (r * 0.9, h / 2), (0, 0, h / 2))], r, h)
-
-
-def headphones(rng: np.random.Generator) -> Thing:
-    """Two pads on a bow, lying flat."""
-    r = rng.uniform(0.06, 0.085)
-    angle = np.linspace(-0.1, np.pi + 0.1, 30)
-    bow = np.stack([r * np.cos(angle), 1.25 * r * np.sin(angle), np.full(30, 0.012)], 1)
-    tone = Look.of("plastic", colours.anything(rng, (0, 0.6), (0.05, 0.9)))
-    pads = [Part(ellipsoid((0.018, 0.036, 0.03), 16, 10).moved((s * r, -0.01, 0.03)), Look.of("rubber", colours.anything(rng, (0, 0.2), (0.04, 0.5)))) for s in (-1, 1)]
-    return _thing("headphones", [Part(sweep(bow, np.tile([0.004, 0.011], (30, 1)), 8), tone), *pads], [Collider("box", (r, r * 0.7, 0.02), (0, r * 0.4, 0.02))], 1.3 * r, 0.06)
+    mesh = lathe(
+        [[0, 0], [r * waist[0], 0], [r, h * rng.uniform(0.2, 0.8)], [r * waist[1], h], [0, h]], sides, facets=True
+    )
+    look = (
+        Look.of("plastic", colours.anything(rng, (0, 0.95), (0.1, 0.95)))
+        if rng.random() < 0.6
+        else Look.of("wooden", colours.wood(rng))
+    )
+    return distractor("polyhedron", [Part(mesh, look)], [Collider("cylinder", (r * 0.9, h / 2), (0, 0, h / 2))], r, h)
 
 
 def pan(rng: np.random.Generator) -> Thing:
@@ -184,27 +195,21 @@ def pan(rng: np.random.Generator) -> Thing:
     path = np.stack([np.linspace(r * 0.97, r * 2.4, 14), np.zeros(14), h * 0.85 + 0.02 * np.linspace(0, 1, 14)], 1)
     radii = np.tile([0.011, 0.006], (14, 1))
     radii[-1] = 0.001
-    parts = [Part(body, Look.of("metal", colours.anything(rng, (0, 0.2), (0.06, 0.6)))), Part(sweep(path, radii, 8), Look.of("plastic", colours.anything(rng, (0, 0.4), (0.05, 0.4))))]
-    return _thing("pan", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2)), Collider("box", (0.7 * r, 0.012, 0.008), (1.7 * r, 0, h * 0.9))], 1.7 * r, h, 0.8)
-
-
-def laptop(rng: np.random.Generator) -> Thing:
-    """A laptop, its lid open."""
-    w = rng.uniform(0.24, 0.33)
-    d, h, lean = w * 0.68, 0.014, np.radians(rng.uniform(5, 35))
-    body = Look.of("plastic", colours.anything(rng, (0, 0.12), (0.06, 0.85)))
-    keys = np.tile(colours.to_bytes(body.rgb), (64, 96, 1))
-    for y in range(6, 40, 8):
-        for x in range(6, 88, 7):
-            keys[y : y + 6, x : x + 5] = 25
-    screen = np.tile(colours.to_bytes(colours.anything(rng, (0, 0.7), (0.05, 0.9))), (64, 96, 1))
-    abstract(rng, screen, colours.anything(rng))
-    turn = np.array([[1, 0, 0], [0, np.cos(lean), np.sin(lean)], [0, -np.sin(lean), np.cos(lean)]])
-    hinge = np.array([0, d / 2, h])
-    parts = [Part(box((w, d, h), atlas=False).moved((0, 0, h / 2)), body), Part(box((w * 0.97, d * 0.96, 0.001), atlas=False).moved((0, 0, h)), Look.of("plastic", texture=keys)),
-             Part(box((w, 0.007, d), atlas=False).moved((0, 0, d / 2)).turned(turn.T).moved(hinge), body),
-             Part(box((w * 0.95, 0.001, d * 0.92), atlas=False).moved((0, -0.0045, d / 2)).turned(turn.T).moved(hinge), Look(np.ones(3), 1.0, 0.5, 0.8, screen))]
-    return _thing("laptop", parts, [Collider("box", (w / 2, d / 2, h / 2), (0, 0, h / 2)), Collider("box", (w / 2, 0.01, d / 2), (0, d / 2 + 0.03, d / 2))], w / 2 * 1.1, d, 1.5)
+    parts = [
+        Part(body, Look.of("metal", colours.anything(rng, (0, 0.2), (0.06, 0.6)))),
+        Part(sweep(path, radii, 8), Look.of("plastic", colours.anything(rng, (0, 0.4), (0.05, 0.4)))),
+    ]
+    return distractor(
+        "pan",
+        parts,
+        [
+            Collider("cylinder", (r, h / 2), (0, 0, h / 2)),
+            Collider("box", (0.7 * r, 0.012, 0.008), (1.7 * r, 0, h * 0.9)),
+        ],
+        1.7 * r,
+        h,
+        0.8,
+    )
 
 
 def candle(rng: np.random.Generator) -> Thing:
@@ -213,8 +218,11 @@ def candle(rng: np.random.Generator) -> Thing:
     h = r * rng.uniform(1.5, 5)
     body = lathe([[0, 0], [r, 0], [r, 0.97 * h], [0.93 * r, h], [0, 0.985 * h]], 28)
     wick = lathe([[0.0012, 0.98 * h], [0.001, h + 0.009], [0, h + 0.01]], 6)
-    parts = [Part(body, Look.of("rubber", colours.anything(rng, (0, 0.7), (0.5, 0.97)))), Part(wick, Look.of("paper", np.full(3, 0.1)))]
-    return _thing("candle", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], r, h)
+    parts = [
+        Part(body, Look.of("rubber", colours.anything(rng, (0, 0.7), (0.5, 0.97)))),
+        Part(wick, Look.of("paper", np.full(3, 0.1))),
+    ]
+    return distractor("candle", parts, [Collider("cylinder", (r, h / 2), (0, 0, h / 2))], r, h)
 
 
 Maker = Callable[[np.random.Generator], Thing]

@@ -28,7 +28,18 @@ def ball(rng: np.random.Generator, split: str) -> Thing:
         look = Look.of("plastic", texture=colours.to_bytes(picture))
         finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
     parts = [Part(lathe(_sphere_line(radius), 32, (0, 2 * radius)), look)]
-    return Thing("ball", family, parts, [Collider("sphere", (radius,), (0, 0, radius))], radius, 2 * radius, finish, 0.1, True, rolls=True)
+    return Thing(
+        "ball",
+        family,
+        parts,
+        [Collider("sphere", (radius,), (0, 0, radius))],
+        radius,
+        2 * radius,
+        finish,
+        0.1,
+        True,
+        rolls=True,
+    )
 
 
 def apple(rng: np.random.Generator, split: str) -> Thing:
@@ -37,15 +48,46 @@ def apple(rng: np.random.Generator, split: str) -> Thing:
     family = "round" if split == "train" else "tall"
     r = rng.uniform(0.032, 0.045)
     h = r * (rng.uniform(1.55, 1.75) if family == "round" else rng.uniform(1.9, 2.1))
-    line = curve(np.array([[0, 0.09], [0.28, 0.0], [0.68, 0.14], [0.96, 0.45], [1, 0.66], [0.78, 0.93], [0.4, 1.0], [0.15, 0.93], [0, 0.84]]), 26)
+    line = curve(
+        np.array(
+            [
+                [0, 0.09],
+                [0.28, 0.0],
+                [0.68, 0.14],
+                [0.96, 0.45],
+                [1, 0.66],
+                [0.78, 0.93],
+                [0.4, 1.0],
+                [0.15, 0.93],
+                [0, 0.84],
+            ]
+        ),
+        26,
+    )
     line = np.maximum(line * [r, h], 0)
     line[0, 0] = line[-1, 0] = 0
     lean = rng.uniform(-0.01, 0.01, 2)
-    stalk = curve(np.array([[0, 0, 0.82 * h], [lean[0] * 0.4, lean[1] * 0.4, h], [*lean, h * rng.uniform(1.1, 1.25)]]), 8)
+    stalk = curve(
+        np.array([[0, 0, 0.82 * h], [lean[0] * 0.4, lean[1] * 0.4, h], [*lean, h * rng.uniform(1.1, 1.25)]]), 8
+    )
     texture = skin(rng, "apple" if finish.colour == "red" and rng.random() < 0.5 else "orange", finish.rgb)
-    parts = [Part(lathe(line, 32), Look.of("fruit", texture=texture)), Part(sweep(stalk, np.full(8, 0.0018), 6), Look.of("wooden", np.array([0.3, 0.2, 0.1])))]
+    parts = [
+        Part(lathe(line, 32), Look.of("fruit", texture=texture)),
+        Part(sweep(stalk, np.full(8, 0.0018), 6), Look.of("wooden", np.array([0.3, 0.2, 0.1]))),
+    ]
     finish = Finish(finish.rgb, finish.accent, "fruit", finish.colour)
-    return Thing("apple", family, parts, [Collider("ellipsoid", (r, r, h * 0.5), (0, 0, h * 0.5))], r, h, finish, 0.15, True, rolls=True)
+    return Thing(
+        "apple",
+        family,
+        parts,
+        [Collider("ellipsoid", (r, r, h * 0.5), (0, 0, h * 0.5))],
+        r,
+        h,
+        finish,
+        0.15,
+        True,
+        rolls=True,
+    )
 
 
 def orange(rng: np.random.Generator, split: str) -> Thing:
@@ -56,9 +98,23 @@ def orange(rng: np.random.Generator, split: str) -> Thing:
     line = _sphere_line(r, 20) * [1, squash]
     rgb = np.array([rng.uniform(0.9, 0.98), rng.uniform(0.45, 0.56), rng.uniform(0.02, 0.1)])
     scar = lathe([[0.004, -0.0015], [0.0025, 0.0012], [0, 0.0008]], 8).moved((0, 0, 2 * r * squash))
-    parts = [Part(lathe(line, 32), Look.of("fruit", texture=skin(rng, "orange", rgb))), Part(scar, Look.of("fruit", np.array([0.3, 0.36, 0.12])))]
+    parts = [
+        Part(lathe(line, 32), Look.of("fruit", texture=skin(rng, "orange", rgb))),
+        Part(scar, Look.of("fruit", np.array([0.3, 0.36, 0.12]))),
+    ]
     finish = Finish(rgb, rgb, "fruit")
-    return Thing("orange", family, parts, [Collider("sphere", (r * squash,), (0, 0, r * squash))], r, 2 * r * squash, finish, 0.15, True, rolls=True)
+    return Thing(
+        "orange",
+        family,
+        parts,
+        [Collider("sphere", (r * squash,), (0, 0, r * squash))],
+        r,
+        2 * r * squash,
+        finish,
+        0.15,
+        True,
+        rolls=True,
+    )
 
 
 def banana(rng: np.random.Generator, split: str) -> Thing:
@@ -70,10 +126,16 @@ def banana(rng: np.random.Generator, split: str) -> Thing:
     t = np.linspace(-0.5, 0.5, 26)
     path = np.stack([np.sin(t * bend) / bend * length, -(1 - np.cos(t * bend)) / bend * length, 0 * t], 1)
     path[:, 1] -= path[:, 1].mean()
-    radii = thick * np.interp(t, [-0.5, -0.47, -0.4, -0.22, 0.1, 0.33, 0.42, 0.48, 0.5], [0.02, 0.27, 0.55, 0.95, 1, 0.75, 0.33, 0.3, 0.02])
+    radii = thick * np.interp(
+        t, [-0.5, -0.47, -0.4, -0.22, 0.1, 0.33, 0.42, 0.48, 0.5], [0.02, 0.27, 0.55, 0.95, 1, 0.75, 0.33, 0.3, 0.02]
+    )
     path[:, 2] = thick * 0.95
     green = split == "held_out" and rng.random() < 0.2
-    rgb = np.array([0.62, 0.72, 0.18]) if green else np.array([rng.uniform(0.88, 0.97), rng.uniform(0.74, 0.83), rng.uniform(0.1, 0.25)])
+    rgb = (
+        np.array([0.62, 0.72, 0.18])
+        if green
+        else np.array([rng.uniform(0.88, 0.97), rng.uniform(0.74, 0.83), rng.uniform(0.1, 0.25)])
+    )
     parts = [Part(sweep(path, radii, 10), Look.of("fruit", texture=skin(rng, "banana", rgb)))]
     colliders = []
     for i in (4, 10, 16, 21):

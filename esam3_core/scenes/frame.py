@@ -44,5 +44,10 @@ class SceneFrame:
 
     def truth(self) -> dict[str, Any]:
         """What a shard's JSON says of this frame's content."""
-        return {"stamp": round(self.stamp, 4), "size": list(self.image.shape[:2]), "intrinsics": self.intrinsics,
-                "instances": [asdict(i) for i in self.instances], "absent": self.absent}
+        return {
+            "stamp": round(self.stamp, 4),
+            "size": list(self.image.shape[:2]),
+            "intrinsics": self.intrinsics,
+            "instances": [asdict(i) for i in self.instances],
+            "absent": self.absent,
+        }

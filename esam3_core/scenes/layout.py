@@ -35,8 +35,19 @@ def draw_things(rng: np.random.Generator, config: SceneConfig) -> list[Thing]:
 
 
 def _copy(thing: Thing) -> Thing:
-    return Thing(thing.kind, thing.family, thing.parts, thing.colliders, thing.radius, thing.height, thing.finish, thing.mass,
-                 thing.can_topple, thing.flat_top, thing.rolls)
+    return Thing(
+        thing.kind,
+        thing.family,
+        thing.parts,
+        thing.colliders,
+        thing.radius,
+        thing.height,
+        thing.finish,
+        thing.mass,
+        thing.can_topple,
+        thing.flat_top,
+        thing.rolls,
+    )
 
 
 def _random_kinds(rng: np.random.Generator, count: int) -> list[str]:
@@ -57,8 +68,14 @@ def _times(a: FloatArray, b: FloatArray) -> FloatArray:
     """Product of two quaternions (w, x, y, z)."""
     w0, x0, y0, z0 = a
     w1, x1, y1, z1 = b
-    return np.array([w0 * w1 - x0 * x1 - y0 * y1 - z0 * z1, w0 * x1 + x0 * w1 + y0 * z1 - z0 * y1,
-                     w0 * y1 - x0 * z1 + y0 * w1 + z0 * x1, w0 * z1 + x0 * y1 - y0 * x1 + z0 * w1])
+    return np.array(
+        [
+            w0 * w1 - x0 * x1 - y0 * y1 - z0 * z1,
+            w0 * x1 + x0 * w1 + y0 * z1 - z0 * y1,
+            w0 * y1 - x0 * z1 + y0 * w1 + z0 * x1,
+            w0 * z1 + x0 * y1 - y0 * x1 + z0 * w1,
+        ]
+    )
 
 
 def _about(axis: int, angle: float) -> FloatArray:
@@ -82,7 +99,9 @@ def pose(rng: np.random.Generator, thing: Thing, toppled: float) -> tuple[FloatA
     return _times(yaw, _about(0, np.pi / 2)), thing.radius + 0.004
 
 
-def place(rng: np.random.Generator, things: list[Thing], table: tuple[float, float], config: SceneConfig) -> list[FloatArray]:
+def place(
+    rng: np.random.Generator, things: list[Thing], table: tuple[float, float], config: SceneConfig
+) -> list[FloatArray]:
     """A free place for each thing: qpos (x, y, z, quaternion) [7]; some stand on or lie in others."""
     area = sum((2 * t.radius) ** 2 for t in things)
     extent = np.sqrt(area) * (0.68 if config.kinds else rng.uniform(0.5, 1.15)) + 0.05
@@ -114,11 +133,21 @@ def _carries(lower: Thing, upper: Thing) -> bool:
     return lower.flat_top > 0 and upper.kind is not None and upper.radius < 1.2 * lower.flat_top and upper.height < 0.16
 
 
-def _free_spot(rng: np.random.Generator, thing: Thing, things: list[Thing], spots: list[FloatArray], centre: FloatArray, half: FloatArray) -> FloatArray:
+def _free_spot(
+    rng: np.random.Generator,
+    thing: Thing,
+    things: list[Thing],
+    spots: list[FloatArray],
+    centre: FloatArray,
+    half: FloatArray,
+) -> FloatArray:
     best, room = centre, -np.inf
     for _ in range(24):
         spot = centre + rng.uniform(-1, 1, 2) * half
-        gaps = [np.hypot(*(spot - other[:2])) - 0.92 * (thing.radius + t.radius) for t, other in zip(things, spots, strict=False)]
+        gaps = [
+            np.hypot(*(spot - other[:2])) - 0.92 * (thing.radius + t.radius)
+            for t, other in zip(things, spots, strict=False)
+        ]
         gap = min(gaps, default=1.0)
         if gap > room:
             best, room = spot, gap

@@ -7,6 +7,7 @@ Texture coordinates: u grows to the right as seen from outside, v = 0 is the top
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,7 +89,10 @@ def _split_corners(profile: FloatArray, limit: float) -> tuple[FloatArray, Float
 
 
 def lathe(
-    profile: ArrayLike, segments: int = 36, v_range: tuple[float, float] | None = None, squash: float = 1.0,
+    profile: ArrayLike | list[Any],
+    segments: int = 36,
+    v_range: tuple[float, float] | None = None,
+    squash: float = 1.0,
     facets: bool = False,
 ) -> Mesh:
     """Turn a profile (r, z) [P, 2] round z, its outer side to the right of its direction (go up the outside).
@@ -111,7 +115,9 @@ def lathe(
         middle = angle
     r, z = points[:, :1], points[:, 1:]
     vertices = np.stack([r * np.cos(angle), r * np.sin(angle) * squash, z + 0 * angle], -1)
-    normals = np.stack([flat[:, :1] * np.cos(middle), flat[:, :1] * np.sin(middle) / squash, flat[:, 1:] + 0 * middle], -1)
+    normals = np.stack(
+        [flat[:, :1] * np.cos(middle), flat[:, :1] * np.sin(middle) / squash, flat[:, 1:] + 0 * middle], -1
+    )
     if v_range is None:
         length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
         v = 1 - length / length[-1]
@@ -119,13 +125,17 @@ def lathe(
         v = 1 - (points[:, 1] - v_range[0]) / (v_range[1] - v_range[0])
     uv = np.stack(np.broadcast_arrays(angle / (2 * np.pi), v[:, None]), -1)
     return _drop_slivers(
-        Mesh(vertices.reshape(-1, 3), _unit(normals.reshape(-1, 3)), uv.reshape(-1, 2),
-             _grid_faces(len(points), len(angle)))
+        Mesh(
+            vertices.reshape(-1, 3),
+            _unit(normals.reshape(-1, 3)),
+            uv.reshape(-1, 2),
+            _grid_faces(len(points), len(angle)),
+        )
     )
 
 
 def sweep(path: ArrayLike, radii: ArrayLike, segments: int = 12, up: ArrayLike = (0.0, 0.0, 1.0)) -> Mesh:
-    """A tube along path [N, 3] with radii [N] or (sideways, upward) [N, 2]; round caps come from radii that fall to 0."""
+    """A tube along path [N, 3] with radii [N] or (sideways, upward) [N, 2]; caps come from radii that fall to 0."""
     p = np.asarray(path, float)
     r = np.asarray(radii, float)
     r = np.stack([r, r], 1) if r.ndim == 1 else r
@@ -158,14 +168,18 @@ def loft(rings: FloatArray, flip: bool = False) -> Mesh:
     ends[0], ends[-1] = -1, 1
     normals = np.where(weak[..., None], axis * ends + (rings - centre), _unit(normals))
     u, v = np.meshgrid(np.linspace(0, 1, m), np.linspace(0, 1, n))
-    mesh = Mesh(rings.reshape(-1, 3), _unit(normals.reshape(-1, 3)), np.stack([u, v], -1).reshape(-1, 2), _grid_faces(n, m))
+    mesh = Mesh(
+        rings.reshape(-1, 3), _unit(normals.reshape(-1, 3)), np.stack([u, v], -1).reshape(-1, 2), _grid_faces(n, m)
+    )
     p = mesh.vertices[mesh.faces]
     volume = np.einsum("ij,ij->", p[:, 0] - rings.mean((0, 1)), np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]))
     if (volume < 0) != flip:
         mesh = Mesh(mesh.vertices, mesh.normals, mesh.uv, np.ascontiguousarray(mesh.faces[:, ::-1]))
-    if np.einsum("ij,ij->", np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), mesh.normals[mesh.faces[:, 0]]) * (
-        1 if volume > 0 else -1
-    ) < 0:
+    if (
+        np.einsum("ij,ij->", np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), mesh.normals[mesh.faces[:, 0]])
+        * (1 if volume > 0 else -1)
+        < 0
+    ):
         mesh = Mesh(mesh.vertices, -mesh.normals, mesh.uv, mesh.faces)
     return _drop_slivers(mesh)
 
@@ -206,7 +220,9 @@ def box(size: ArrayLike, atlas: bool = True) -> Mesh:
         normals.append(np.tile(_unit(np.cross(q[3] - q[0], q[1] - q[0])), (4, 1)))
         uv.append([(u0, v0), (u1, v0), (u1, v1), (u0, v1)])
         faces.append(np.array([(0, 3, 2), (0, 2, 1)]) + 4 * i)
-    return Mesh(np.concatenate(vertices), np.concatenate(normals), np.concatenate(uv), np.concatenate(faces).astype(np.int32))
+    return Mesh(
+        np.concatenate(vertices), np.concatenate(normals), np.concatenate(uv), np.concatenate(faces).astype(np.int32)
+    )
 
 
 def sheet(width: float, depth: float, cells: int = 16, thickness: float = 0.02) -> Mesh:

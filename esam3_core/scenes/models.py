@@ -116,8 +116,14 @@ def colour_for(rng: np.random.Generator, kind: str, split: str, allowed: tuple[s
     return free[int(rng.integers(len(free)))]
 
 
-def painted(rng: np.random.Generator, kind: str, split: str, materials: dict[str, float],
-            patterned: float = 0.35, allowed: tuple[str, ...] | None = None) -> Finish:
+def painted(
+    rng: np.random.Generator,
+    kind: str,
+    split: str,
+    materials: dict[str, float],
+    patterned: float = 0.35,
+    allowed: tuple[str, ...] | None = None,
+) -> Finish:
     """A random finish for a kind: material by weight, a colour the split allows, sometimes a pattern."""
     material = pick(rng, materials)
     if material == "metal":
@@ -135,12 +141,28 @@ def painted(rng: np.random.Generator, kind: str, split: str, materials: dict[str
     pattern = "plain"
     if rng.random() < patterned:
         pattern = pick(rng, vocabulary.PATTERNS[1:])
-    return Finish(colours.named(rng, name), colours.named(rng, accent), material, name,
-                  accent if pattern != "plain" else None, pattern)
+    return Finish(
+        colours.named(rng, name),
+        colours.named(rng, accent),
+        material,
+        name,
+        accent if pattern != "plain" else None,
+        pattern,
+    )
 
 
-_CLOSE = {("red", "orange"), ("orange", "yellow"), ("pink", "red"), ("purple", "blue"), ("black", "grey"),
-          ("brown", "orange"), ("white", "grey"), ("brown", "black"), ("pink", "purple"), ("brown", "red")}
+_CLOSE = {
+    ("red", "orange"),
+    ("orange", "yellow"),
+    ("pink", "red"),
+    ("purple", "blue"),
+    ("black", "grey"),
+    ("brown", "orange"),
+    ("white", "grey"),
+    ("brown", "black"),
+    ("pink", "purple"),
+    ("brown", "red"),
+}
 
 
 def surface_of(rng: np.random.Generator, finish: Finish, size: tuple[int, int] = (128, 256)) -> Look:
@@ -164,3 +186,13 @@ def _brushed(rng: np.random.Generator, rgb: colours.Rgb, size: tuple[int, int]) 
     v = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
     tone = 0.84 + 0.13 * band + 0.08 * v * rng.choice([-1, 1]) + 0.015 * rng.standard_normal(size, np.float32)
     return colours.to_bytes(np.clip(rgb * tone[..., None], 0, 1))
+
+
+_UNNAMED = Finish(np.full(3, 0.5), np.full(3, 0.5), "plastic")
+
+
+def distractor(
+    family: str, parts: list[Part], colliders: list[Collider], radius: float, height: float, mass: float = 0.3
+) -> Thing:
+    """A thing that no phrase names."""
+    return Thing(None, family, parts, colliders, radius, height, _UNNAMED, mass)

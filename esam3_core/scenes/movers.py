@@ -29,8 +29,22 @@ def hand(rng: np.random.Generator, split: str) -> list[Part]:
     for k, (y, length) in enumerate(((-0.031, 0.058), (-0.011, 0.072), (0.01, 0.077), (0.03, 0.07))):
         reach, drop = length * (1 - 0.35 * curl), length * curl * 0.75
         spread = y * rng.uniform(1.0, 1.3)
-        meshes.append(_rod([(0.0, y, 0.002), (reach * 0.5, (y + spread) / 2, -0.15 * drop), (reach, spread, -drop)], [0.0105, 0.0098, 0.0085, 0.0075][: 4 - (k == 0)], 12, 10))
-    meshes.append(_rod([(-0.055, 0.03, -0.005), (-0.02, 0.062, -0.02), (0.02, 0.064, -0.03 - 0.01 * curl)], [0.014, 0.0115, 0.009], 12, 10))
+        meshes.append(
+            _rod(
+                [(0.0, y, 0.002), (reach * 0.5, (y + spread) / 2, -0.15 * drop), (reach, spread, -drop)],
+                [0.0105, 0.0098, 0.0085, 0.0075][: 4 - (k == 0)],
+                12,
+                10,
+            )
+        )
+    meshes.append(
+        _rod(
+            [(-0.055, 0.03, -0.005), (-0.02, 0.062, -0.02), (0.02, 0.064, -0.03 - 0.01 * curl)],
+            [0.014, 0.0115, 0.009],
+            12,
+            10,
+        )
+    )
     parts = [Part(merge(meshes), Look.of("skin", tone))]
     start = -0.09 if rng.random() < 0.65 else -0.24
     cuff = _rod([(-0.75, 0, 0.1), (-0.45, 0, 0.045), (start, 0, 0.012)], [0.062, 0.055, 0.048, 0.047], 18, 18)
@@ -47,8 +61,23 @@ def gripper(rng: np.random.Generator, split: str) -> list[Part]:
     fingers = merge([box((0.06, 0.012, 0.022), atlas=False).moved((0.0, s * gap, 0)) for s in (-1, 1)])
     palm = box((0.05, 0.13, 0.05), atlas=False).moved((-0.05, 0, 0))
     parts = [Part(fingers, dark), Part(palm, shell)]
-    parts.append(Part(merge([_rod([(-0.06, 0, 0), (-0.12, 0, 0.005), (-0.2, 0, 0.03)], [0.035, 0.035, 0.035]), ellipsoid((0.048, 0.048, 0.048)).moved((-0.2, 0, 0.03))]), shell))
-    parts.append(Part(_rod([(-0.2, 0, 0.03), (-0.45, 0, 0.14), (-0.75, 0, 0.28)], [0.04, 0.038, 0.045]), dark if split == "held_out" else shell))
+    parts.append(
+        Part(
+            merge(
+                [
+                    _rod([(-0.06, 0, 0), (-0.12, 0, 0.005), (-0.2, 0, 0.03)], [0.035, 0.035, 0.035]),
+                    ellipsoid((0.048, 0.048, 0.048)).moved((-0.2, 0, 0.03)),
+                ]
+            ),
+            shell,
+        )
+    )
+    parts.append(
+        Part(
+            _rod([(-0.2, 0, 0.03), (-0.45, 0, 0.14), (-0.75, 0, 0.28)], [0.04, 0.038, 0.045]),
+            dark if split == "held_out" else shell,
+        )
+    )
     return parts
 
 

@@ -42,8 +42,8 @@ def decorate(
                 _dot(picture, centre, radius, ink)
     elif pattern == "checked":
         n = int(rng.integers(4, 9)) * 2
-        row, column = np.indices(size) * n // w
-        mask = (row % 2 == 0) & (column % 2 == 0) if rng.random() < 0.4 else (row + column) % 2 == 0
+        rows, columns = np.indices(size) * n // w
+        mask = (rows % 2 == 0) & (columns % 2 == 0) if rng.random() < 0.4 else (rows + columns) % 2 == 0
         if mask.mean() > 0.4:  # chequers of equal shares: keep the base ahead by a tint of it
             picture[mask] = colours.to_bytes(0.75 * accent + 0.25 * base)
         else:
@@ -84,15 +84,24 @@ def _dot(picture: Picture, centre: tuple[float, float], radius: float, ink: tupl
         cv2.circle(picture, (int(centre[0] + shift), int(centre[1])), int(radius), ink, -1, cv2.LINE_AA)
 
 
-def _flower(picture: Picture, centre: NDArray[np.float64], radius: float, ink: tuple[int, ...], leaf: tuple[int, ...]) -> None:
+def _flower(
+    picture: Picture, centre: NDArray[np.float64], radius: float, ink: tuple[int, ...], leaf: tuple[int, ...]
+) -> None:
     for k in range(5):
         angle = 2 * np.pi * k / 5
         _dot(picture, (centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)), radius * 0.62, ink)
     _dot(picture, (centre[0], centre[1]), radius * 0.5, leaf)
 
 
-def band_label(rng: np.random.Generator, picture: Picture, top: float, bottom: float, paper: colours.Rgb,
-               ink: colours.Rgb, wrap: float = 1.0) -> None:
+def band_label(
+    rng: np.random.Generator,
+    picture: Picture,
+    top: float,
+    bottom: float,
+    paper: colours.Rgb,
+    ink: colours.Rgb,
+    wrap: float = 1.0,
+) -> None:
     """Paint an abstract label (no words, no marks of anybody) on rows top..bottom (0..1) of a wrapping picture."""
     h, w = picture.shape[:2]
     y0, y1, width = int(top * h), int(bottom * h), int(wrap * w)
@@ -104,7 +113,10 @@ def band_label(rng: np.random.Generator, picture: Picture, top: float, bottom: f
 def abstract(rng: np.random.Generator, patch: Picture, ink: colours.Rgb) -> None:
     """Draw bars, discs, wedges and lines of pretended text on a picture, in place."""
     h, w = patch.shape[:2]
-    tones = [colours.to_bytes(c).tolist() for c in (ink, colours.shade(ink, 0.5), colours.shade(ink, 1.9), colours.anything(rng))]
+    tones = [
+        colours.to_bytes(c).tolist()
+        for c in (ink, colours.shade(ink, 0.5), colours.shade(ink, 1.9), colours.anything(rng))
+    ]
     for _ in range(int(rng.integers(2, 6))):
         tone = tones[rng.integers(len(tones))]
         x, y = int(rng.integers(w)), int(rng.integers(h))
@@ -112,12 +124,16 @@ def abstract(rng: np.random.Generator, patch: Picture, ink: colours.Rgb) -> None
         if shape == 0:
             cv2.circle(patch, (x, y), int(h * rng.uniform(0.1, 0.35)), tone, -1, cv2.LINE_AA)
         elif shape == 1:
-            cv2.rectangle(patch, (x, y), (x + int(w * rng.uniform(0.05, 0.4)), y + int(h * rng.uniform(0.05, 0.3))), tone, -1)
+            cv2.rectangle(
+                patch, (x, y), (x + int(w * rng.uniform(0.05, 0.4)), y + int(h * rng.uniform(0.05, 0.3))), tone, -1
+            )
         elif shape == 2:
             points = np.stack([rng.uniform(0, w, 3), rng.uniform(0, h, 3)], 1)
             cv2.fillPoly(patch, [points.astype(np.int32)], tone, cv2.LINE_AA)
         else:
-            cv2.ellipse(patch, (x, y), (int(w * 0.2), int(h * 0.15)), float(rng.uniform(0, 180)), 0, 360, tone, 2, cv2.LINE_AA)
+            cv2.ellipse(
+                patch, (x, y), (int(w * 0.2), int(h * 0.15)), float(rng.uniform(0, 180)), 0, 360, tone, 2, cv2.LINE_AA
+            )
     text(rng, patch, tones[int(rng.integers(2))])
 
 
@@ -152,7 +168,13 @@ def carton(rng: np.random.Generator, base: colours.Rgb, accent: colours.Rgb, pri
                 view[:] = colours.to_bytes(base)
                 text(rng, view, colours.to_bytes(accent).tolist())
         elif not printed and i in (2, 5):
-            cv2.rectangle(view, (0, int(cell * 0.42)), (cell, int(cell * 0.58)), colours.to_bytes(colours.shade(base, 1.25)).tolist(), -1)
+            cv2.rectangle(
+                view,
+                (0, int(cell * 0.42)),
+                (cell, int(cell * 0.58)),
+                colours.to_bytes(colours.shade(base, 1.25)).tolist(),
+                -1,
+            )
             cv2.line(view, (0, cell // 2), (cell, cell // 2), colours.to_bytes(colours.shade(base, 0.7)).tolist(), 1)
         cv2.rectangle(view, (0, 0), (cell - 1, cell - 1), colours.to_bytes(colours.shade(base, 0.82)).tolist(), 1)
     return np.clip(picture + 4 * noise(rng, picture.shape[:2], 60, 2)[..., None], 0, 255).astype(np.uint8)

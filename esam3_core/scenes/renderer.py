@@ -45,12 +45,15 @@ class View:
 def _make_current() -> None:
     if not _shared:
         if gl_context.GLContext is None:
-            raise RuntimeError("MuJoCo has no OpenGL back end: set MUJOCO_GL=egl or osmesa and install libegl1 or libosmesa6")
+            raise RuntimeError(
+                "MuJoCo has no OpenGL back end: set MUJOCO_GL=egl or osmesa and install libegl1 or libosmesa6"
+            )
         try:
             _shared.append(gl_context.GLContext(64, 64))
         except Exception as error:
             raise RuntimeError(
-                "cannot open an off-screen OpenGL context: install libegl1 and libgl1-mesa-dri, or set MUJOCO_GL=osmesa and install libosmesa6"
+                "cannot open an off-screen OpenGL context: install libegl1 and libgl1-mesa-dri, "
+                "or set MUJOCO_GL=osmesa and install libosmesa6"
             ) from error
     _shared[0].make_current()
 
@@ -76,7 +79,9 @@ class Renderer:
         data.cam_xpos[0] = view.position
         data.cam_xmat[0] = view.rotation.ravel()
         self.model.cam_fovy[0] = view.fovy
-        mujoco.mjv_updateScene(self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene)
+        mujoco.mjv_updateScene(
+            self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
         near = self._scene.camera[0].frustum_near
         pixel = 2 * near * np.tan(np.radians(view.fovy) / 2) / self.height
         for camera in self._scene.camera:
@@ -84,7 +89,14 @@ class Renderer:
             camera.frustum_bottom += shift[1] * pixel
             camera.frustum_top += shift[1] * pixel
 
-    def colour(self, data: mujoco.MjData, view: View, shift: tuple[float, float] = (0.0, 0.0), shadows: bool = True, scale: int = 1) -> NDArray[np.uint8]:
+    def colour(
+        self,
+        data: mujoco.MjData,
+        view: View,
+        shift: tuple[float, float] = (0.0, 0.0),
+        shadows: bool = True,
+        scale: int = 1,
+    ) -> NDArray[np.uint8]:
         """Picture uint8 [H/scale, W/scale, 3], seen with the image plane moved by a shift in pixels (right, up)."""
         _make_current()
         self._update(data, view, shift)

@@ -37,7 +37,9 @@ def furnish(rng: np.random.Generator, split: str, assembly: Assembly, fast: bool
     favoured = ("planks", "cloth", "plain") if rng.random() < 0.6 else ()
     top = Look(np.ones(3), 1.0, rng.uniform(0, 0.25), 0.5, textures.surface(rng, split, size, favoured))
     assembly.show(body, Part(sheet(2 * half[0], 2 * half[1], cells, thick), top), shadow=False)
-    dull = Look(np.full(3, 0.3), specular=0.0)  # a board inside the table throws its shadow: the top itself would speckle
+    dull = Look(
+        np.full(3, 0.3), specular=0.0
+    )  # a board inside the table throws its shadow: the top itself would speckle
     assembly.show(body, Part(box((1.98 * half[0], 1.98 * half[1], 0.004), atlas=False), dull), (0, 0, -thick + 0.003))
     assembly.solid((2 * half[0], 2 * half[1], 0.3), (0, 0, -0.15))
     wall = rng.uniform(1.9, 3.2)
@@ -85,7 +87,9 @@ def _walls(rng: np.random.Generator, split: str, assembly: Assembly, wall: float
         assembly.show(assembly.spec.worldbody, Part(panel, look), (x, y, FLOOR + height / 2), quat, shadow=False)
 
 
-def _furniture(rng: np.random.Generator, split: str, assembly: Assembly, half: tuple[float, float], wall: float, counter: bool) -> None:
+def _furniture(
+    rng: np.random.Generator, split: str, assembly: Assembly, half: tuple[float, float], wall: float, counter: bool
+) -> None:
     """A big vague thing beside or behind the table."""
     angle = rng.uniform(0, 2 * np.pi)
     away = rng.uniform(1.25, wall)
@@ -99,8 +103,18 @@ def _furniture(rng: np.random.Generator, split: str, assembly: Assembly, half: t
         mesh = box((wide, wide * 0.6, tall), atlas=False)
     else:
         look = Look(colours.anything(rng, (0, 0.6), (0.1, 0.85)), specular=0.05)
-        mesh = box((wide, wide * 0.6, tall), atlas=False) if style < 0.75 else lathe([[0, -tall / 2], [wide / 2, -tall / 2], [wide / 2.5, tall / 2], [0, tall / 2]], 20)
-    assembly.show(assembly.spec.worldbody, Part(mesh, look), (x, y, FLOOR + tall / 2), (np.cos(angle / 2), 0, 0, np.sin(angle / 2)), shadow=False)
+        mesh = (
+            box((wide, wide * 0.6, tall), atlas=False)
+            if style < 0.75
+            else lathe([[0, -tall / 2], [wide / 2, -tall / 2], [wide / 2.5, tall / 2], [0, tall / 2]], 20)
+        )
+    assembly.show(
+        assembly.spec.worldbody,
+        Part(mesh, look),
+        (x, y, FLOOR + tall / 2),
+        (np.cos(angle / 2), 0, 0, np.sin(angle / 2)),
+        shadow=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -126,9 +140,13 @@ def illuminate(rng: np.random.Generator, assembly: Assembly, fast: bool) -> Ligh
     direction = -np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
     lamp = not fast and rng.random() < 0.25  # a lamp over the table instead of the sky
     key_light = spec.worldbody.add_light(
-        type=mujoco.mjtLightType.mjLIGHT_SPOT if lamp else mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True,
-        pos=-(1.6 if lamp else 2.0) * direction, dir=direction, ambient=[0, 0, 0],
-        diffuse=np.clip(tint * key * level * (1.3 if lamp else 1.0), 0, 0.8), specular=tint * rng.uniform(0.25, 0.7),
+        type=mujoco.mjtLightType.mjLIGHT_SPOT if lamp else mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        castshadow=True,
+        pos=-(1.6 if lamp else 2.0) * direction,
+        dir=direction,
+        ambient=[0, 0, 0],
+        diffuse=np.clip(tint * key * level * (1.3 if lamp else 1.0), 0, 0.8),
+        specular=tint * rng.uniform(0.25, 0.7),
     )
     if lamp:
         key_light.cutoff, key_light.exponent = rng.uniform(40, 60), rng.uniform(1, 8)
@@ -138,7 +156,12 @@ def illuminate(rng: np.random.Generator, assembly: Assembly, fast: bool) -> Ligh
         low = np.radians(rng.uniform(30, 75))
         other = -np.array([np.sin(low) * np.cos(side), np.sin(low) * np.sin(side), np.cos(low)])
         spec.worldbody.add_light(
-            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False, pos=-2.0 * other, dir=other, ambient=[0, 0, 0],
-            diffuse=np.clip(tint[::-1] * fill * level / count, 0, 1), specular=tint * 0.25,
+            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+            castshadow=False,
+            pos=-2.0 * other,
+            dir=other,
+            ambient=[0, 0, 0],
+            diffuse=np.clip(tint[::-1] * fill * level / count, 0, 1),
+            specular=tint * 0.25,
         )
     return Lights(rng.uniform(0.4, 1.8))

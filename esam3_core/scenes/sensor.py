@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 def corner_shading(depth: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
     """Ambient occlusion guessed from depth [H, W] in metres: a factor [H, W], darker where things meet."""
     h, w = depth.shape
-    small = cv2.resize(np.minimum(depth, 6.0), (w // 2, h // 2), interpolation=cv2.INTER_NEAREST)
-    dark = np.zeros_like(small)
+    small = np.minimum(depth[::2, ::2], 6.0).astype(np.float32)
+    dark = np.zeros(small.shape, np.float32)
     for radius, reach in ((2, 0.02), (6, 0.05)):
         pixels = max(round(radius * w / 384), 1)
         for dx, dy in ((1, 0), (0, 1), (1, 1), (1, -1)):
             one, other = (small - _moved(small, s * dx * pixels, s * dy * pixels) for s in (1, -1))
             near = (np.abs(one) < 3 * reach) & (np.abs(other) < 3 * reach)  # a far background is not a corner
             dark += np.clip((one + other) * (0.5 / reach), 0, 1) * near
-    dark *= 0.5
-    shade = 1 - strength * np.clip(dark, 0, 1)
-    return cv2.resize(cv2.GaussianBlur(shade, (0, 0), 1.5), (w, h), interpolation=cv2.INTER_LINEAR)
+    shade = 1 - strength * np.clip(0.5 * dark, 0, 1)
+    soft = cv2.resize(cv2.GaussianBlur(shade, (0, 0), 1.5), (w, h), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(soft, np.float32)
 
 
 def _moved(field: NDArray[np.float32], dx: int, dy: int) -> NDArray[np.float32]:
@@ -32,7 +32,7 @@ def _moved(field: NDArray[np.float32], dx: int, dy: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _grain() -> NDArray[np.float32]:
-    """A field of white noise, the same in every process; frames take crops of it, which is ten times faster than fresh noise."""
+    """White noise, the same in every process: frames take crops of it, ten times faster than fresh noise."""
     return np.random.default_rng(7).standard_normal((1024, 1024, 3), np.float32)
 
 
@@ -50,18 +50,22 @@ class Sensor:
         self._contrast = rng.uniform(0.0, 0.35)
         self._vignette = rng.uniform(0.0, 0.3) if rng.random() < 0.6 else 0.0
         self._blur = rng.uniform(0.3, 0.9) * width / 384 if rng.random() < 0.5 else 0.0
-        self._focus = rng.uniform(1.5, 4.0) * width / 384 if rng.random() < 0.35 else 0.0  # blur of what is far out of focus
+        self._focus = (
+            rng.uniform(1.5, 4.0) * width / 384 if rng.random() < 0.35 else 0.0
+        )  # blur of what is far out of focus
         self._noise = rng.uniform(0, 0.012) if rng.random() < 0.7 else rng.uniform(0.012, 0.035)
         self._quality = int(rng.integers(45, 90)) if rng.random() < 0.3 else 0
 
     def develop(self, picture: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """A rendered picture, float32 [H, W, 3] in 0..1, and its depth [H, W] in metres -> uint8 as the camera delivers it."""
+        """A rendered picture, float32 [H, W, 3] in 0..1, with its depth [H, W], metres -> uint8 as from a camera."""
         if not self._on:
             return np.clip(picture * 255, 0, 255).astype(np.uint8)
         h, w = picture.shape[:2]
         if self._focus:
             sharp = float(np.median(depth[h // 3 : h * 5 // 6, w // 4 : w * 3 // 4]))
-            off = cv2.GaussianBlur(np.clip(np.abs(1 / depth - 1 / sharp) * sharp * 2.2 - 0.5, 0, 1), (0, 0), self._focus)[..., None]
+            off = cv2.GaussianBlur(
+                np.clip(np.abs(1 / depth - 1 / sharp) * sharp * 2.2 - 0.5, 0, 1), (0, 0), self._focus
+            )[..., None]
             picture = picture * (1 - off) + cv2.GaussianBlur(picture, (0, 0), self._focus) * off
         bright = float(np.sqrt(np.mean(np.square(picture[::4, ::4]))))
         gain = float(np.clip(self._exposure / max(bright, 0.02), 0.75, 2.2))
@@ -82,7 +86,7 @@ class Sensor:
         if self._quality:
             ok, code = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self._quality])
             if ok:
-                out = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
+                out = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1]
         return np.ascontiguousarray(out)
 
     def _tones(self, gain: float) -> NDArray[np.float32]:

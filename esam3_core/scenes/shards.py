@@ -88,7 +88,10 @@ def _open_folder(out: Path, run: dict[str, Any]) -> None:
         except ValueError:
             raise ValueError(f"{manifest} is damaged: delete the folder or choose another") from None
         if before != run:
-            raise ValueError(f"{out} holds shards of a run with other settings (see {_MANIFEST}): choose another folder or repeat that run's options")
+            raise ValueError(
+                f"{out} holds shards of a run with other settings (see {_MANIFEST}): "
+                "choose another folder or repeat that run's options"
+            )
     elif any(out.glob("*.tar")):
         raise ValueError(f"{out} holds tar files that this command did not write: choose another folder")
     else:
@@ -114,21 +117,29 @@ def _render_missing(out: Path, config: SceneConfig, seed: int, scenes: int, fram
     if not todo:
         return totals
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
-    with ProcessPoolExecutor(min(workers, len(todo)), context) as pool, tqdm(total=len(todo) * frames, unit="img", smoothing=0.05) as bar:
+    with (
+        ProcessPoolExecutor(min(workers, len(todo)), context) as pool,
+        tqdm(total=len(todo) * frames, unit="img", smoothing=0.05) as bar,
+    ):
         try:
             results = pool.map(render_scene, todo)
             for path, jobs in missing:
                 totals.samples += _write_shard(path, len(jobs), results, bar, totals, frames)
                 totals.shards += 1
         except BrokenProcessPool:
-            raise RuntimeError("a render process died (out of memory?): run the same command again with fewer --workers; finished shards are kept") from None
+            raise RuntimeError(
+                "a render process died (out of memory?): run the same command again with fewer --workers; "
+                "finished shards are kept"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return totals
 
 
-def _write_shard(path: Path, count: int, results: Iterator[list[Sample] | None], bar: Any, totals: Totals, frames: int) -> int:
+def _write_shard(
+    path: Path, count: int, results: Iterator[list[Sample] | None], bar: Any, totals: Totals, frames: int
+) -> int:
     """Take `count` worlds from the results into one tar; it gets its name only when it is complete."""
     part = path.with_name(f".{path.name}.part")
     written = 0
@@ -183,7 +194,14 @@ def encode(frame: SceneFrame, job: Job, number: int) -> Sample:
     """A frame as the files of one sample."""
     key = f"{job.config.split}-{job.seed:09d}-{number:03d}"
     depth = np.where(frame.depth < 65.0, np.rint(frame.depth * 1000), 0).astype(np.uint16)
-    truth = {"key": key, "seed": job.seed, "scene": job.scene, "frame": number, "split": job.config.split, **frame.truth()}
+    truth = {
+        "key": key,
+        "seed": job.seed,
+        "scene": job.scene,
+        "frame": number,
+        "split": job.config.split,
+        **frame.truth(),
+    }
     return key, {
         "jpg": _image(".jpg", frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92]),
         "ids.png": _image(".png", frame.ids, [cv2.IMWRITE_PNG_COMPRESSION, 3]),
@@ -202,7 +220,11 @@ def _image(suffix: str, picture: Any, options: list[int]) -> bytes:
 def _explained(error: OSError, out: Path) -> OSError:
     """The same error with a remedy."""
     if error.errno == errno.ENOSPC:
-        return OSError(errno.ENOSPC, f"the disk that holds {out} is full: free some space and run the same command again; finished shards are kept")
+        return OSError(
+            errno.ENOSPC,
+            f"the disk that holds {out} is full: free some space and run the same command again; "
+            "finished shards are kept",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OSError(error.errno, f"{out} is not writable: choose another folder or change its permissions")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):

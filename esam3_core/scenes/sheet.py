@@ -29,8 +29,8 @@ def overlay(frame: SceneFrame) -> NDArray[np.uint8]:
             continue
         phrase = max(instance.phrases, key=lambda p: (p.count(" "), p.endswith(instance.kind)))
         x, y, _, _ = instance.box
-        for width, tone in ((3, (0, 0, 0)), (1, (255, 255, 255))):
-            cv2.putText(picture, phrase, (x, max(y - 3, 9)), cv2.FONT_HERSHEY_SIMPLEX, 0.36, tone, width, cv2.LINE_AA)
+        for width, ink in ((3, (0, 0, 0)), (1, (255, 255, 255))):
+            cv2.putText(picture, phrase, (x, max(y - 3, 9)), cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, width, cv2.LINE_AA)
     return picture
 
 

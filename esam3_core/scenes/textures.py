@@ -15,13 +15,15 @@ Picture = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
 
-def noise(rng: np.random.Generator, size: tuple[int, int], cells: float, octaves: int = 4, stretch: float = 1.0) -> Field:
+def noise(
+    rng: np.random.Generator, size: tuple[int, int], cells: float, octaves: int = 4, stretch: float = 1.0
+) -> Field:
     """Smooth fractal noise [H, W] about 0, standard deviation near 1; cells = blobs across the width."""
     h, w = size
     total, gain = np.zeros(size, np.float32), 1.0
     for _ in range(octaves):
-        columns = max(int(round(cells)), 2)
-        rows = max(int(round(cells * h / w * stretch)), 2)
+        columns = max(round(cells), 2)
+        rows = max(round(cells * h / w * stretch), 2)
         grid = rng.standard_normal((rows, columns), np.float32)
         total += gain * cv2.resize(grid, (w, h), interpolation=cv2.INTER_CUBIC)
         cells, gain = cells * 2.1, gain * 0.55
@@ -44,13 +46,15 @@ def plain(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
 
 def planks(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     """Wood: grain, sometimes boards."""
-    h, w = size
+    h, _ = size
     base = colours.wood(rng)
     warp = noise(rng, size, 2, 2) * rng.uniform(0.02, 0.1)
     y = np.linspace(0, 1, h, dtype=np.float32)[:, None] + warp
     rings = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(5, 18) * y)
     grain = noise(rng, size, rng.uniform(2, 5), 3, stretch=rng.uniform(12, 30))
-    picture = blend(colours.shade(base, rng.uniform(0.65, 0.85)), base, 0.5 + 0.3 * (rings - 0.5) + 0.22 * grain).astype(np.float32)
+    picture = blend(
+        colours.shade(base, rng.uniform(0.65, 0.85)), base, 0.5 + 0.3 * (rings - 0.5) + 0.22 * grain
+    ).astype(np.float32)
     if rng.random() < 0.6:
         boards = int(rng.integers(3, 9))
         for edge in np.linspace(0, h, boards + 1)[:-1].astype(int):
@@ -68,7 +72,11 @@ def cloth(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
         other = colours.anything(rng, (0.0, 0.6), (0.3, 0.95))
         period = int(rng.integers(max(w // 24, 4), max(w // 5, 8)))
         band = (np.arange(w) % period < period * rng.uniform(0.1, 0.5)).astype(np.float32) * rng.uniform(0.4, 0.9)
-        along = np.tile(band[None], (h, 1)) if rng.random() < 0.5 else np.maximum(band[None], 0.8 * np.resize(band, h)[:, None])
+        along = (
+            np.tile(band[None], (h, 1))
+            if rng.random() < 0.5
+            else np.maximum(band[None], 0.8 * np.resize(band, h)[:, None])
+        )
         picture = picture * (1 - along[..., None]) + other * along[..., None]
     thread = 0.06 * (np.indices((h, w)).sum(0) % 4 < 2) + 0.03 * rng.standard_normal((h, w), np.float32)
     folds = 0.05 * noise(rng, size, 4, 2)
@@ -95,7 +103,11 @@ def stone(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
 
 def blotches(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     """Strong noise in three colours: rugs, worn paint, grass."""
-    picture = blend(colours.anything(rng, (0, 0.6)), colours.anything(rng, (0, 0.6)), 0.5 + 0.5 * noise(rng, size, rng.uniform(3, 30)))
+    picture = blend(
+        colours.anything(rng, (0, 0.6)),
+        colours.anything(rng, (0, 0.6)),
+        0.5 + 0.5 * noise(rng, size, rng.uniform(3, 30)),
+    )
     spots = noise(rng, size, rng.uniform(6, 30)) > 1.2
     picture[spots] = colours.to_bytes(colours.anything(rng, (0, 0.6)))
     return picture
@@ -148,19 +160,30 @@ def hexagons(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     near = np.where((a**2).sum(0) < (b**2).sum(0), a, b)
     edge = 0.5 - np.maximum(np.abs(near[0]), np.abs(near[0]) * 0.5 + np.abs(near[1]) * s / 2)
     base = colours.anything(rng, (0.0, 0.5), (0.35, 0.9))
-    return blend(colours.shade(base, 0.5), base, np.clip(edge * 22, 0, 1).astype(np.float32) + 0.05 * noise(rng, size, 8))
+    return blend(
+        colours.shade(base, 0.5), base, np.clip(edge * 22, 0, 1).astype(np.float32) + 0.05 * noise(rng, size, 8)
+    )
 
 
 Maker = Callable[[np.random.Generator, tuple[int, int]], Picture]
 SURFACES: dict[str, dict[str, Maker]] = {
-    "train": {"planks": planks, "cloth": cloth, "plain": plain, "checks": checks, "stone": stone,
-              "blotches": blotches, "bricks": bricks},
+    "train": {
+        "planks": planks,
+        "cloth": cloth,
+        "plain": plain,
+        "checks": checks,
+        "stone": stone,
+        "blotches": blotches,
+        "bricks": bricks,
+    },
     "held_out": {"marble": marble, "herringbone": herringbone, "hexagons": hexagons},
 }
 """Split -> name -> maker of surface pictures; the splits share none."""
 
 
-def surface(rng: np.random.Generator, split: str, size: tuple[int, int] = (384, 384), kinds: tuple[str, ...] = ()) -> Picture:
+def surface(
+    rng: np.random.Generator, split: str, size: tuple[int, int] = (384, 384), kinds: tuple[str, ...] = ()
+) -> Picture:
     """A surface picture of the split; `kinds` narrows the choice where the split has any of them."""
     makers = SURFACES[split]
     names = [k for k in kinds if k in makers] or list(makers)

@@ -20,8 +20,11 @@ def _shell(profile: FloatArray, thickness: float, facets: bool = False, segments
     wall = profile[::-1].copy()
     wall[:, 0] = np.maximum(wall[:, 0] - thickness, 0.002)
     wall = wall[wall[:, 1] > thickness]
-    lip = [[profile[-1, 0], height], [profile[-1, 0] - 0.25 * thickness, height + 0.4 * thickness],
-           [profile[-1, 0] - 0.75 * thickness, height + 0.4 * thickness]]
+    lip = [
+        [profile[-1, 0], height],
+        [profile[-1, 0] - 0.25 * thickness, height + 0.4 * thickness],
+        [profile[-1, 0] - 0.75 * thickness, height + 0.4 * thickness],
+    ]
     floor = [[wall[-1, 0] * 0.96, thickness], [0.0, thickness]]
     inner = np.concatenate([lip, wall, floor])
     sides = 10 if facets else segments
@@ -32,7 +35,9 @@ def _drink(rng: np.random.Generator, profile: FloatArray, thickness: float) -> P
     """A level of coffee, tea, milk, juice or water."""
     level = rng.uniform(0.55, 0.9) * profile[-1, 1]
     radius = max(float(np.interp(level, profile[:, 1], profile[:, 0])) - 0.7 * thickness, 0.004)
-    tone = [(0.16, 0.08, 0.04), (0.45, 0.24, 0.1), (0.93, 0.9, 0.84), (0.85, 0.5, 0.1), (0.5, 0.12, 0.1)][rng.integers(5)]
+    tone = [(0.16, 0.08, 0.04), (0.45, 0.24, 0.1), (0.93, 0.9, 0.84), (0.85, 0.5, 0.1), (0.5, 0.12, 0.1)][
+        rng.integers(5)
+    ]
     surface = lathe([[radius, level - 1e-4], [0.0, level]], 24)
     return Part(surface, Look(np.array(tone), 1.0, 0.5, 0.9))
 
@@ -51,8 +56,12 @@ def _wall_colliders(profile: FloatArray) -> list[Collider]:
         about_y = np.array([np.cos(lean / 2), 0, np.sin(lean / 2), 0])
         w0, x0, y0, z0 = about_z
         w1, x1, y1, z1 = about_y
-        quat = (w0 * w1 - z0 * z1 - x0 * x1 - y0 * y1, w0 * x1 + x0 * w1 + y0 * z1 - z0 * y1,
-                w0 * y1 - x0 * z1 + y0 * w1 + z0 * x1, w0 * z1 + x0 * y1 - y0 * x1 + z0 * w1)
+        quat = (
+            w0 * w1 - z0 * z1 - x0 * x1 - y0 * y1,
+            w0 * x1 + x0 * w1 + y0 * z1 - z0 * y1,
+            w0 * y1 - x0 * z1 + y0 * w1 + z0 * x1,
+            w0 * z1 + x0 * y1 - y0 * x1 + z0 * w1,
+        )
         board = (0.003, rim * 0.36, height / 2)
         parts.append(Collider("box", board, (mid * np.cos(angle), mid * np.sin(angle), height / 2), quat))
     return parts
@@ -72,13 +81,30 @@ def handle(rng: np.random.Generator, profile: FloatArray, held_out: bool) -> Mes
     out = max(r_low, r_high) + height * rng.uniform(0.28, 0.42)
     mid = (low + high) / 2
     if held_out:  # a pointed ear
-        points = [(r_high - 0.002, high), (out * 0.98, high + 0.03 * height), (out * 0.93, mid * 0.9), (r_low - 0.002, low)]
+        points = [
+            (r_high - 0.002, high),
+            (out * 0.98, high + 0.03 * height),
+            (out * 0.93, mid * 0.9),
+            (r_low - 0.002, low),
+        ]
     elif rng.random() < 0.4:  # a square loop
-        points = [(r_high - 0.002, high), (out * 0.97, high), (out, high - 0.15 * height), (out, low + 0.15 * height),
-                  (out * 0.97, low), (r_low - 0.002, low)]
+        points = [
+            (r_high - 0.002, high),
+            (out * 0.97, high),
+            (out, high - 0.15 * height),
+            (out, low + 0.15 * height),
+            (out * 0.97, low),
+            (r_low - 0.002, low),
+        ]
     else:  # a round loop
-        points = [(r_high - 0.002, high), ((out + r_high) / 2, high + 0.02 * height), (out, mid + 0.1 * height),
-                  (out * 0.98, mid - 0.1 * height), ((out + r_low) / 2, low - 0.02 * height), (r_low - 0.002, low)]
+        points = [
+            (r_high - 0.002, high),
+            ((out + r_high) / 2, high + 0.02 * height),
+            (out, mid + 0.1 * height),
+            (out * 0.98, mid - 0.1 * height),
+            ((out + r_low) / 2, low - 0.02 * height),
+            (r_low - 0.002, low),
+        ]
     path = curve(np.array(points), 22)
     thick = height * rng.uniform(0.045, 0.07)
     xyz = np.stack([path[:, 0], 0 * path[:, 0], path[:, 1]], 1)
@@ -95,8 +121,10 @@ def _inside(rng: np.random.Generator, finish: Finish) -> Look:
     return Look.of(finish.material, finish.rgb)
 
 
-def _turned(rng: np.random.Generator, kind: str, split: str, finish: Finish, thickness: float,
-            hollow: bool = False) -> tuple[Thing, FloatArray]:
+def turned(
+    rng: np.random.Generator, kind: str, split: str, finish: Finish, thickness: float, hollow: bool = False
+) -> tuple[Thing, FloatArray]:
+    """A vessel of a random family of its kind, and its outline (r, z) [N, 2]; hollow: things may lie in it."""
     name = pick(rng, list(FAMILIES[kind][split]))
     family = FAMILIES[kind][split][name]
     profile, _, height = outline(rng, family)
@@ -111,31 +139,48 @@ def cup(rng: np.random.Generator, split: str) -> Thing:
     """A tumbler, beaker or paper cup: no handle, opaque."""
     finish = painted(rng, "cup", split, _CUP_MATERIALS, 0.4)
     thickness = 0.0012 if finish.material == "paper" else 0.0028
-    thing, profile = _turned(rng, "cup", split, finish, thickness)
+    thing, profile = turned(rng, "cup", split, finish, thickness)
     if rng.random() < 0.35:
         thing.parts.append(_drink(rng, profile, thickness))
     elif finish.material == "paper" and rng.random() < 0.3:
-        thing.parts.append(Part(_lid(profile), Look.of("plastic", colours.shade(finish.rgb, 0.9) if rng.random() < 0.3 else np.full(3, 0.9))))
+        thing.parts.append(
+            Part(
+                _lid(profile),
+                Look.of("plastic", colours.shade(finish.rgb, 0.9) if rng.random() < 0.3 else np.full(3, 0.9)),
+            )
+        )
     return thing
 
 
 def _lid(profile: FloatArray) -> Mesh:
     r, h = float(profile[-1, 0]), float(profile[-1, 1])
-    return lathe([[r + 0.002, h - 0.004], [r + 0.0025, h + 0.003], [r * 0.94, h + 0.004], [r * 0.88, h + 0.012],
-                  [r * 0.8, h + 0.012], [r * 0.78, h + 0.008], [0, h + 0.008]], 36)
+    return lathe(
+        [
+            [r + 0.002, h - 0.004],
+            [r + 0.0025, h + 0.003],
+            [r * 0.94, h + 0.004],
+            [r * 0.88, h + 0.012],
+            [r * 0.8, h + 0.012],
+            [r * 0.78, h + 0.008],
+            [0, h + 0.008],
+        ],
+        36,
+    )
 
 
 def mug(rng: np.random.Generator, split: str) -> Thing:
     """A cup with a handle."""
     finish = painted(rng, "mug", split, {"ceramic": 6, "metal": 1, "plastic": 1}, 0.4)
-    thing, profile = _turned(rng, "mug", split, finish, 0.0035)
+    thing, profile = turned(rng, "mug", split, finish, 0.0035)
     loop = handle(rng, profile, split == "held_out")
     look = Look.of(finish.material, finish.accent if finish.accent_colour and rng.random() < 0.2 else finish.rgb)
     thing.parts.append(Part(loop, look))
     reach = float(loop.vertices[:, 0].max())
     z = loop.vertices[:, 2]
     half = (reach - thing.radius) / 2
-    thing.colliders.append(Collider("box", (half, 0.005, float(np.ptp(z)) / 2), (thing.radius + half, 0, float(z.mean()))))
+    thing.colliders.append(
+        Collider("box", (half, 0.005, float(np.ptp(z)) / 2), (thing.radius + half, 0, float(z.mean())))
+    )
     if rng.random() < 0.4:
         thing.parts.append(_drink(rng, profile, 0.0035))
     return thing
@@ -144,7 +189,7 @@ def mug(rng: np.random.Generator, split: str) -> Thing:
 def bowl(rng: np.random.Generator, split: str) -> Thing:
     """A bowl; other things may lie in it."""
     finish = painted(rng, "bowl", split, {"ceramic": 5, "wooden": 1, "metal": 1, "plastic": 1.5}, 0.4)
-    thing, _ = _turned(rng, "bowl", split, finish, 0.004, hollow=True)
+    thing, _ = turned(rng, "bowl", split, finish, 0.004, hollow=True)
     thing.can_topple = False
     return thing
 
@@ -152,12 +197,14 @@ def bowl(rng: np.random.Generator, split: str) -> Thing:
 def plate(rng: np.random.Generator, split: str) -> Thing:
     """A plate; its pattern shows on the upper side."""
     finish = painted(rng, "plate", split, {"ceramic": 6, "plastic": 1, "paper": 1, "wooden": 0.4}, 0.35)
-    thing, profile = _turned(rng, "plate", split, finish, 0.004)
+    thing, profile = turned(rng, "plate", split, finish, 0.004)
     thing.parts[1] = Part(thing.parts[1].mesh, _plate_top(rng, finish))
     thing.can_topple = False
     foot, height = float(profile[0, 0]), thing.height
-    thing.colliders = [Collider("cylinder", (foot, height * 0.3), (0, 0, height * 0.3)),
-                       Collider("cylinder", (thing.radius * 0.97, height * 0.2), (0, 0, height * 0.75))]
+    thing.colliders = [
+        Collider("cylinder", (foot, height * 0.3), (0, 0, height * 0.3)),
+        Collider("cylinder", (thing.radius * 0.97, height * 0.2), (0, 0, height * 0.75)),
+    ]
     thing.flat_top = foot * 0.8
     return thing
 
@@ -176,7 +223,7 @@ def _plate_top(rng: np.random.Generator, finish: Finish) -> Look:
 def vase(rng: np.random.Generator, split: str) -> Thing:
     """A vase with a belly or a trumpet, now and then with flowers."""
     finish = painted(rng, "vase", split, {"ceramic": 6, "glass": 0.7, "metal": 0.5}, 0.45)
-    thing, profile = _turned(rng, "vase", split, finish, 0.003)
+    thing, profile = turned(rng, "vase", split, finish, 0.003)
     if rng.random() < 0.35:
         thing.parts += stalks(rng, thing.height, float(profile[-1, 0]))
         thing.can_topple = False
@@ -196,54 +243,3 @@ def stalks(rng: np.random.Generator, height: float, spread: float) -> list[Part]
         ball = lathe([[0, -0.012], [0.011, -0.006], [0.016, 0.004], [0.007, 0.009], [0, 0.006]], 9).moved(top)
         parts.append(Part(ball, Look.of("paper", bloom)))
     return parts
-
-
-def glass(rng: np.random.Generator, split: str) -> Thing:
-    """A drinking glass without a stem."""
-    finish = painted(rng, "glass", split, {"glass": 1})
-    thing, profile = _turned(rng, "glass", split, finish, 0.0022)
-    if rng.random() < 0.5:
-        thing.parts.insert(0, _contents(rng, profile, 0.0025))
-    return thing
-
-
-def _contents(rng: np.random.Generator, profile: FloatArray, thickness: float, level: float | None = None) -> Part:
-    """A body of liquid seen through glass."""
-    top = (level or rng.uniform(0.3, 0.8)) * profile[-1, 1]
-    inner = profile.copy()
-    inner[:, 0] = np.maximum(inner[:, 0] - thickness, 0.002)
-    below = inner[(inner[:, 1] < top) & (inner[:, 1] > 0.002)]
-    edge = float(np.interp(top, inner[:, 1], inner[:, 0]))
-    ring = np.concatenate([[[0.0, below[0, 1]]], below, [[edge, top], [0.0, top]]])
-    tone, alpha = [((0.9, 0.45, 0.05), 0.9), ((0.35, 0.02, 0.05), 0.9), ((0.75, 0.85, 0.9), 0.3),
-                   ((0.25, 0.1, 0.04), 0.95), ((0.9, 0.8, 0.45), 0.55)][rng.integers(5)]
-    return Part(lathe(ring, 28), Look(np.array(tone), alpha, 0.4, 0.8))
-
-
-def wine_glass(rng: np.random.Generator, split: str) -> Thing:
-    """A bowl on a stem; the train split has round bowls, the held-out one flutes and cones."""
-    finish = painted(rng, "wine glass", split, {"glass": 1})
-    held = split == "held_out"
-    family = pick(rng, ("flute", "cone") if held else ("tulip", "balloon"))
-    size = rng.uniform(0.9, 1.25)
-    bowl_r = size * {"tulip": 0.036, "balloon": 0.045, "flute": 0.025, "cone": 0.05}[family] * rng.uniform(0.92, 1.08)
-    bowl_h = size * {"tulip": 0.085, "balloon": 0.085, "flute": 0.13, "cone": 0.055}[family] * rng.uniform(0.92, 1.08)
-    stem_h = size * rng.uniform(0.065, 0.1)
-    shape = {"tulip": [(0.1, 0), (0.75, 0.2), (1, 0.5), (0.82, 1)], "balloon": [(0.1, 0), (0.8, 0.2), (1, 0.45), (0.72, 1)],
-             "flute": [(0.15, 0), (0.75, 0.2), (1, 0.5), (0.95, 1)], "cone": [(0.08, 0), (0.38, 0.33), (0.7, 0.67), (1, 1)]}[family]
-    cup_line = curve(np.array(shape), 16) * [bowl_r, bowl_h]
-    foot_r = bowl_r * rng.uniform(0.85, 1.0) if not family == "flute" else bowl_r * 1.25
-    outer = np.concatenate([[[0, 0], [foot_r, 0.0], [foot_r, 0.002], [foot_r * 0.3, 0.006], [0.0042, 0.016], [0.0036, stem_h * 0.6],
-                             [0.0045, stem_h]], (cup_line + [0, stem_h])[1:]])
-    inner = cup_line[::-1].copy()
-    inner[:, 0] = np.maximum(inner[:, 0] - 0.0012, 0.001)
-    inner = np.concatenate([[[cup_line[-1, 0], bowl_h]], inner, [[0, 0.002]]]) + [0, stem_h]
-    height = float(outer[-1, 1])
-    parts = []
-    if rng.random() < 0.5:
-        drink = _contents(rng, cup_line, 0.0016, rng.uniform(0.3, 0.6))
-        parts.append(Part(drink.mesh.moved((0, 0, stem_h)), drink.look))
-    parts += [Part(lathe(outer, 32), Look.of("glass", finish.rgb, alpha=0.34)), Part(lathe(inner, 32), Look.of("glass", finish.rgb, alpha=0.25))]
-    colliders = [Collider("cylinder", (foot_r, 0.004), (0, 0, 0.004)), Collider("cylinder", (bowl_r, bowl_h / 2), (0, 0, stem_h + bowl_h / 2)),
-                 Collider("cylinder", (0.005, stem_h / 2), (0, 0, stem_h / 2))]
-    return Thing("wine glass", family, parts, colliders, max(bowl_r, foot_r), height, finish, 0.15, can_topple=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-
 import cv2
 import mujoco
 import numpy as np
@@ -24,7 +23,10 @@ from esam3_core.scenes.sensor import Sensor, corner_shading
 from esam3_core.scenes.truth import absent_phrases, phrases_of, size_phrases
 
 _SPLIT_STREAM = {"train": 0, "held_out": 1}
-_STILL = ((-0.25, -0.25), (0.25, 0.25))  # pixels: a full-quality frame is the mean of pictures so shifted, for smooth edges
+_STILL = (
+    (-0.25, -0.25),
+    (0.25, 0.25),
+)  # pixels: a full-quality frame is the mean of pictures so shifted, for smooth edges
 _BLURRED = (*_STILL, (0.25, -0.25), (-0.25, 0.25))  # the same where the mean also makes motion blur
 _SETTLE = 0.6  # s
 _BUILD_TRIES = 5
@@ -33,8 +35,19 @@ _BUILD_TRIES = 5
 def demo_config(width: int = 640, height: int = 480, fps: float = 30.0) -> SceneConfig:
     """A live camera for demonstrations: cups and mugs of a good size, a gentle arc, an arm now and then, a push."""
     return SceneConfig(
-        width=width, height=height, fps=fps, quality="fast", kinds=("mug", "cup", "mug", "cup", "bowl", "bottle", "book", "apple"),
-        distractors=(1, 1), distance=(0.78, 0.84), elevation=(32, 42), sweep=(22, 30), movers=1.0, kicks=1.0, toppled=0.0, imperfect=False,
+        width=width,
+        height=height,
+        fps=fps,
+        quality="fast",
+        kinds=("mug", "cup", "mug", "cup", "bowl", "bottle", "book", "apple"),
+        distractors=(1, 1),
+        distance=(0.78, 0.84),
+        elevation=(32, 42),
+        sweep=(22, 30),
+        movers=1.0,
+        kicks=1.0,
+        toppled=0.0,
+        imperfect=False,
     )
 
 
@@ -74,8 +87,12 @@ class World:
                 self._plans.append(MoverPlan(rng, 0.18, pause, 0.0 if config.kinds else 0.45))
         self.model = assembly.compile()
         self.data = mujoco.MjData(self.model)
-        self._address = np.array([self.model.jnt_qposadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int)
-        self._speed = np.array([self.model.jnt_dofadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int)
+        self._address = np.array(
+            [self.model.jnt_qposadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int
+        )
+        self._speed = np.array(
+            [self.model.jnt_dofadr[self.model.joint(f"thing{i}").id] for i in range(len(self.things))], int
+        )
         self._map_geoms()
         for i, spot in enumerate(place(rng, self.things, room.table, config)):
             self.data.qpos[self._address[i] : self._address[i] + 7] = spot
@@ -93,7 +110,9 @@ class World:
     def _map_geoms(self) -> None:
         """Geom number -> object id, and the visible geoms of each object."""
         self._id_of_geom = np.zeros(self.model.ngeom + 1, np.uint16)  # the last entry stands for "no geom" (-1)
-        self._owner_of_geom = np.append(self.model.geom_bodyid, 0).astype(np.int32)  # body: 0 room, 1.. things, then movers
+        self._owner_of_geom = np.append(self.model.geom_bodyid, 0).astype(
+            np.int32
+        )  # body: 0 room, 1.. things, then movers
         self._geoms: list[NDArray[np.int32]] = []
         for i, thing in enumerate(self.things):
             body = self.model.body(f"thing{i}").id
@@ -127,7 +146,7 @@ class World:
         while self.data.time < t - 1e-9:
             until = min(self.data.time + step, t)
             self._act(self.data.time)
-            count = max(int(round((until - self.data.time) / self.model.opt.timestep)), 1)
+            count = max(round((until - self.data.time) / self.model.opt.timestep), 1)
             mujoco.mj_step(self.model, self.data, nstep=count)
         self._act(self.data.time)
         mujoco.mj_kinematics(self.model, self.data)
@@ -142,7 +161,7 @@ class World:
             i = plan.holds(t)
             if i >= 0:
                 held.append(i)
-                self._put(i, pose[:3] + [0, 0, -self.things[i].height - 0.015])
+                self._put(i, pose[:3] - np.array([0, 0, self.things[i].height + 0.015]))
             elif plan.away >= 0:
                 held.append(plan.away)
                 self._put(plan.away, PARKED)
@@ -166,21 +185,29 @@ class World:
         else:
             image, numbers, depth, view = self._fast(t)
         ids = self._id_of_geom[numbers]
-        return SceneFrame(image, depth, ids, view.intrinsics(self.config.width, self.config.height), self._instances(ids, numbers, depth, view), t,
-                          absent_phrases(np.random.default_rng([self.seed, self._frame]), self.things, self.config.split))
+        return SceneFrame(
+            image,
+            depth,
+            ids,
+            view.intrinsics(self.config.width, self.config.height),
+            self._instances(ids, numbers, depth, view),
+            t,
+            absent_phrases(np.random.default_rng([self.seed, self._frame]), self.things, self.config.split),
+        )
 
     def _fast(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:
         size = (self.config.width, self.config.height)
         self._advance(t)
         view = self._camera.view(t)
-        picture = self._renderer.colour(self.data, view, shadows=False)
-        shadow = cv2.blur(self._renderer.shadow(self.data, view, 4), (2, 2))
-        soft = cv2.resize(shadow, size, interpolation=cv2.INTER_LINEAR)
+        bare = self._renderer.colour(self.data, view, shadows=False)
         if not self._gain:
-            self._gain = float(np.clip(115 / max(picture.mean(), 1), 1.0, 1.6))  # what a camera's exposure does
-        picture = cv2.multiply(picture, cv2.merge([soft] * 3), scale=self._gain, dtype=cv2.CV_8U)
-        numbers, depth = self._renderer.geoms(self.data, view, 2)
-        return picture, cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), view
+            self._gain = float(np.clip(115 / max(bare.mean(), 1), 1.0, 1.6))  # what a camera's exposure does
+        soft = cv2.resize(cv2.blur(self._renderer.shadow(self.data, view, 4), (2, 2)), size)
+        picture = cv2.multiply(bare, cv2.merge([soft] * 3), scale=self._gain, dtype=cv2.CV_8U)
+        small, near = self._renderer.geoms(self.data, view, 2)
+        numbers = cv2.resize(small, size, interpolation=cv2.INTER_NEAREST)
+        depth = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST)
+        return np.asarray(picture, np.uint8), np.asarray(numbers, np.int32), np.asarray(depth, np.float32), view
 
     def _full(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:
         config = self.config
@@ -196,26 +223,44 @@ class World:
                 numbers, depth = self._renderer.geoms(self.data, view)
                 shadow = self._renderer.shadow(self.data, view, 2)
                 truth_view = view
-        soft = cv2.resize(cv2.GaussianBlur(shadow, (0, 0), self._lights.softness), (config.width, config.height), interpolation=cv2.INTER_LINEAR)
-        shaded = total * ((soft * corner_shading(depth, self._sensor.shading))[..., None] / (255 * len(shifts)))
-        return self._sensor.develop(shaded, depth), numbers, depth, truth_view
+        blurred = cv2.GaussianBlur(shadow, (0, 0), self._lights.softness)
+        soft = np.asarray(cv2.resize(blurred, (config.width, config.height)), np.float32)
+        light = soft * corner_shading(depth, self._sensor.shading) / np.float32(255 * len(shifts))
+        return self._sensor.develop(total * light[..., None], depth), numbers, depth, truth_view
 
-    def _instances(self, ids: NDArray[np.uint16], numbers: NDArray[np.int32], depth: NDArray[np.float32], view: View) -> list[Instance]:
+    def _instances(
+        self, ids: NDArray[np.uint16], numbers: NDArray[np.int32], depth: NDArray[np.float32], view: View
+    ) -> list[Instance]:
         counts = np.bincount(ids.ravel())
         present = [int(i) for i in np.flatnonzero(counts) if i > 0]
         areas = {i: int(counts[i]) for i in present}
-        boxes = {i: cv2.boundingRect((ids == i).view(np.uint8)) for i in present}
+        boxes = {i: _box((ids == i).view(np.uint8)) for i in present}
         sizes = size_phrases([self.things[i - 1] for i in present], [max(boxes[i][2:]) for i in present])
         out = []
         for i, extra in zip(present, sizes, strict=True):
             thing = self.things[i - 1]
             assert thing.kind is not None
-            alone = self._renderer.alone(self.data, view, self._geoms[i - 1], 2) if self._maybe_hidden(i, numbers, depth, boxes[i]) else 0
+            alone = (
+                self._renderer.alone(self.data, view, self._geoms[i - 1], 2)
+                if self._maybe_hidden(i, numbers, depth, boxes[i])
+                else 0
+            )
             visible = min(areas[i] / max(alone, areas[i], 1), 1.0)
-            out.append(Instance(i, thing.kind, phrases_of(thing) + extra, tuple(int(v) for v in boxes[i]), round(visible, 3), areas[i]))
+            out.append(
+                Instance(
+                    i,
+                    thing.kind,
+                    phrases_of(thing) + extra,
+                    boxes[i],
+                    round(visible, 3),
+                    areas[i],
+                )
+            )
         return out
 
-    def _maybe_hidden(self, i: int, numbers: NDArray[np.int32], depth: NDArray[np.float32], box: tuple[int, int, int, int]) -> bool:
+    def _maybe_hidden(
+        self, i: int, numbers: NDArray[np.int32], depth: NDArray[np.float32], box: tuple[int, int, int, int]
+    ) -> bool:
         """Whether something that moves adjoins object i and is nearer; only then its full size must be rendered."""
         x, y, w, h = box
         patch = np.s_[max(y - 2, 0) : y + h + 2, max(x - 2, 0) : x + w + 2]
@@ -233,3 +278,6 @@ class World:
         self._renderer.close()
 
 
+def _box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    x, y, w, h = cv2.boundingRect(mask)
+    return int(x), int(y), int(w), int(h)

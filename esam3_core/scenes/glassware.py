@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drinking vessels of glass, with a stem and without."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esam3_core.scenes.meshes import FloatArray, curve, lathe
+from esam3_core.scenes.models import Collider, Look, Part, Thing, painted, pick
+from esam3_core.scenes.vessels import turned
+
+
+def glass(rng: np.random.Generator, split: str) -> Thing:
+    """A drinking glass without a stem."""
+    finish = painted(rng, "glass", split, {"glass": 1})
+    thing, profile = turned(rng, "glass", split, finish, 0.0022)
+    if rng.random() < 0.5:
+        thing.parts.insert(0, _contents(rng, profile, 0.0025))
+    return thing
+
+
+def _contents(rng: np.random.Generator, profile: FloatArray, thickness: float, level: float | None = None) -> Part:
+    """A body of liquid seen through glass."""
+    top = (level or rng.uniform(0.3, 0.8)) * profile[-1, 1]
+    inner = profile.copy()
+    inner[:, 0] = np.maximum(inner[:, 0] - thickness, 0.002)
+    below = inner[(inner[:, 1] < top) & (inner[:, 1] > 0.002)]
+    edge = float(np.interp(top, inner[:, 1], inner[:, 0]))
+    ring = np.concatenate([[[0.0, below[0, 1]]], below, [[edge, top], [0.0, top]]])
+    tone, alpha = [
+        ((0.9, 0.45, 0.05), 0.9),
+        ((0.35, 0.02, 0.05), 0.9),
+        ((0.75, 0.85, 0.9), 0.3),
+        ((0.25, 0.1, 0.04), 0.95),
+        ((0.9, 0.8, 0.45), 0.55),
+    ][rng.integers(5)]
+    return Part(lathe(ring, 28), Look(np.array(tone), alpha, 0.4, 0.8))
+
+
+def wine_glass(rng: np.random.Generator, split: str) -> Thing:
+    """A bowl on a stem; the train split has round bowls, the held-out one flutes and cones."""
+    finish = painted(rng, "wine glass", split, {"glass": 1})
+    held = split == "held_out"
+    family = pick(rng, ("flute", "cone") if held else ("tulip", "balloon"))
+    size = rng.uniform(0.9, 1.25)
+    bowl_r = size * {"tulip": 0.036, "balloon": 0.045, "flute": 0.025, "cone": 0.05}[family] * rng.uniform(0.92, 1.08)
+    bowl_h = size * {"tulip": 0.085, "balloon": 0.085, "flute": 0.13, "cone": 0.055}[family] * rng.uniform(0.92, 1.08)
+    stem_h = size * rng.uniform(0.065, 0.1)
+    shape = {
+        "tulip": [(0.1, 0), (0.75, 0.2), (1, 0.5), (0.82, 1)],
+        "balloon": [(0.1, 0), (0.8, 0.2), (1, 0.45), (0.72, 1)],
+        "flute": [(0.15, 0), (0.75, 0.2), (1, 0.5), (0.95, 1)],
+        "cone": [(0.08, 0), (0.38, 0.33), (0.7, 0.67), (1, 1)],
+    }[family]
+    cup_line = curve(np.array(shape), 16) * [bowl_r, bowl_h]
+    foot_r = bowl_r * rng.uniform(0.85, 1.0) if family != "flute" else bowl_r * 1.25
+    outer = np.concatenate(
+        [
+            [
+                [0, 0],
+                [foot_r, 0.0],
+                [foot_r, 0.002],
+                [foot_r * 0.3, 0.006],
+                [0.0042, 0.016],
+                [0.0036, stem_h * 0.6],
+                [0.0045, stem_h],
+            ],
+            cup_line[1:] + np.array([0, stem_h]),
+        ]
+    )
+    inner = cup_line[::-1].copy()
+    inner[:, 0] = np.maximum(inner[:, 0] - 0.0012, 0.001)
+    inner = np.concatenate([[[cup_line[-1, 0], bowl_h]], inner, [[0, 0.002]]]) + np.array([0, stem_h])
+    height = float(outer[-1, 1])
+    parts = []
+    if rng.random() < 0.5:
+        drink = _contents(rng, cup_line, 0.0016, rng.uniform(0.3, 0.6))
+        parts.append(Part(drink.mesh.moved((0, 0, stem_h)), drink.look))
+    parts += [
+        Part(lathe(outer, 32), Look.of("glass", finish.rgb, alpha=0.34)),
+        Part(lathe(inner, 32), Look.of("glass", finish.rgb, alpha=0.25)),
+    ]
+    colliders = [
+        Collider("cylinder", (foot_r, 0.004), (0, 0, 0.004)),
+        Collider("cylinder", (bowl_r, bowl_h / 2), (0, 0, stem_h + bowl_h / 2)),
+        Collider("cylinder", (0.005, stem_h / 2), (0, 0, stem_h / 2)),
+    ]
+    return Thing("wine glass", family, parts, colliders, max(bowl_r, foot_r), height, finish, 0.15, can_topple=True)
