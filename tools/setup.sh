@@ -115,7 +115,7 @@ tools/debian.sh $(system_packages)
 prepare_venv
 
 [ -z "$ros" ] || constraints=(-c requirements-robot.txt) # ROS's own binaries limit NumPy
-pip_install "pip>=23"
+pip_install "pip>=25" # older ones try versions for minutes
 if [ "$purpose" = test ]; then
   say "installing esam3 with everything the tests need"
   install_torch
