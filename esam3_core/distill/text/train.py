@@ -144,11 +144,8 @@ def run_steps(
     """Train up to step `end`, from the checkpoint's step; saves every `save_every` steps and at the end."""
     table = [model.encoder.token.weight]
     rest = [p for n, p in model.named_parameters() if n != "encoder.token.weight" and "project" not in n]
-    optimiser = torch.optim.AdamW(
-        [{"params": rest}, {"params": table, "weight_decay": 0.0}],
-        lr=training.rate,
-        weight_decay=training.weight_decay,
-    )
+    groups: list[dict[str, Any]] = [{"params": rest}, {"params": table, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=training.rate, weight_decay=training.weight_decay)
     if "optimiser" in checkpoint:
         optimiser.load_state_dict(checkpoint["optimiser"])
     curve: list[dict[str, float]] = checkpoint.setdefault("curve", [])
