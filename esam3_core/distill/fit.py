@@ -94,7 +94,7 @@ class Fit:
         student.load_state_dict(self.average)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step; a loss that is not finite changes nothing but a counter."""
+        """One step; a loss or gradient that is not finite changes nothing but a counter."""
         self.stage.train_mode(self.step)
         share = rate_share(self.step, self.config)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
@@ -103,8 +103,8 @@ class Fit:
         self.optimiser.zero_grad(set_to_none=True)
         if torch.isfinite(total):
             total.backward()
-            trained = [p for g in self.optimiser.param_groups for p in g["params"] if p.grad is not None]
-            torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
+        trained = [p for g in self.optimiser.param_groups for p in g["params"] if p.grad is not None]
+        if trained and torch.isfinite(torch.nn.utils.clip_grad_norm_(trained, self.config.clip)):
             self.optimiser.step()
         else:
             self.bad_steps += 1
@@ -146,6 +146,14 @@ class Fit:
         self.average = state["average"]
         self.step, self.bad_steps = state["step"], state["bad_steps"]
         torch.set_rng_state(state["random"])
+        self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Take from the log what a killed run wrote after its last checkpoint: those steps come again."""
+        path = self.folder / "log.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        # The first `step` lines are those steps; only the last line of a log can be torn.
+        path.write_text("".join(f"{line}\n" for line in lines[: self.step]))
 
     def _remember_config(self) -> None:
         """Keep the configuration beside the run; only its length may change when it goes on."""

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches: what is in them, and that batch i depends on seed and i alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from esam3_core.config import DistillConfig, SourceConfig
+from esam3_core.data.sample import truth
+from esam3_core.distill.batches import Batch, Batches, noun_cells
+from esam3_core.distill.stage3 import Stage3, open_source
+from esam3_core.scenes.vocabulary import NOUNS
+
+
+@pytest.fixture(scope="module")
+def stage(tiny_run: DistillConfig) -> Stage3:
+    torch.set_num_threads(1)
+    return Stage3(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def batches(stage: Stage3) -> Batches:
+    return stage.batches(0)
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    for field in dataclasses.fields(Batch):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if field.name == "texts":
+            assert a == b
+        elif isinstance(a, list):
+            assert len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+        else:
+            assert torch.equal(a, b), field.name
+
+
+def test_a_batch_has_the_promised_shapes(batches: Batches, tiny_run: DistillConfig) -> None:
+    batch = batches.batch(0)
+    pairs = len(batch.texts)
+    assert batch.frames.shape == (2, 64, 64, 3) and batch.frames.dtype == torch.uint8
+    assert batch.tokens.shape == (pairs, tiny_run.student.text.context)
+    assert batch.pair_frame.shape == (pairs,) and set(batch.pair_frame.tolist()) == {0, 1}
+    assert len(batch.boxes) == len(batch.masks) == pairs
+    for boxes, masks in zip(batch.boxes, batch.masks, strict=True):
+        assert boxes.shape[1:] == (4,) and masks.shape[1:] == (16, 16)
+        assert len(boxes) == len(masks)
+    assert batch.ignored.shape == (2, 16, 16)
+    assert batch.noun_target.shape == (2, len(NOUNS), 4, 4)
+    assert batch.noun_known.shape == (2, len(NOUNS))
+
+
+def test_the_same_number_gives_the_same_batch(batches: Batches, stage: Stage3) -> None:
+    batches.batch(7)
+    assert_equal(batches.batch(3), stage.batches(100).batch(3))
+
+
+def test_other_numbers_and_seeds_give_other_batches(batches: Batches, tiny_run: DistillConfig) -> None:
+    other = Stage3(dataclasses.replace(tiny_run, seed=1)).batches(0)
+    assert not torch.equal(batches.batch(0).frames, batches.batch(1).frames)
+    assert not torch.equal(batches.batch(0).frames, other.batch(0).frames)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_come_in_order_from_any_number_of_workers(stage: Stage3, batches: Batches, workers: int) -> None:
+    loader = DataLoader(stage.batches(5), batch_size=None, num_workers=workers)
+    for number, batch in enumerate(itertools.islice(loader, 4), start=5):
+        assert_equal(batch, batches.batch(number))
+
+
+def test_boxes_and_masks_of_a_pair_belong_together(batches: Batches) -> None:
+    seen = 0
+    for number in range(10):
+        batch = batches.batch(number)
+        for boxes, masks in zip(batch.boxes, batch.masks, strict=True):
+            for box, mask in zip(boxes, masks, strict=True):
+                rows, columns = torch.nonzero(mask > 0, as_tuple=True)
+                centre = torch.tensor([columns.float().mean() + 0.5, rows.float().mean() + 0.5]) / 16
+                assert (centre - box[:2]).abs().max() < 0.1
+                seen += 1
+    assert seen > 20
+
+
+def test_noun_cells_say_where_and_whether_it_is_known(batches: Batches) -> None:
+    from esam3_core.data.augment import view
+
+    for source, everything in zip(batches.sources, (True, False), strict=True):
+        seen = view(source[0], 64, None)
+        target, known = noun_cells(seen)
+        for index, noun in enumerate(NOUNS):
+            answer = truth(seen.sample, noun)
+            assert known[index] == (answer is not None)
+            assert (target[index].max() > 0) == bool(answer)
+        assert bool(known.all()) == everything
+        assert target.max() <= 1
+
+
+def test_only_sources_that_say_so_give_cut_outs(batches: Batches, tiny_run: DistillConfig) -> None:
+    assert {phrase for cut in batches.cuts for phrase in cut.label.phrases} == {"ball", "box"}
+    assert all(not cut.label.attributed for cut in batches.cuts)
+    sources = tuple(dataclasses.replace(source, cut_outs=False) for source in tiny_run.sources)
+    assert not Stage3(dataclasses.replace(tiny_run, sources=sources)).batches(0).cuts
+
+
+def test_weights_decide_how_often_a_source_is_drawn(tiny_run: DistillConfig) -> None:
+    sources = tuple(
+        dataclasses.replace(source, weight=weight, cut_outs=False)
+        for source, weight in zip(tiny_run.sources, (1.0, 0.0), strict=True)
+    )
+    only_scenes = Stage3(dataclasses.replace(tiny_run, sources=sources)).batches(0)
+    assert all(bool(only_scenes.batch(i).noun_known.all()) for i in range(5))
+
+
+def test_an_unknown_kind_of_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="use scenes or real"):
+        open_source(SourceConfig("somewhere", "film"))
+
+
+def test_tokens_of_a_pair_are_those_of_its_text(batches: Batches) -> None:
+    batch = batches.batch(0)
+    for text, tokens in zip(batch.texts, batch.tokens, strict=True):
+        assert np.array_equal(tokens.numpy(), batches.tokenizer.encode(text).ids)
