@@ -13,7 +13,7 @@ from esam3_core.data.sample import Sample, noun_of, truth
 from esam3_core.metrics.pairs import ATTRIBUTE, HARD_NEGATIVE, NOUN
 from esam3_core.scenes.vocabulary import NOUNS, is_ambiguous
 
-ATTRIBUTES, ABSENT_NOUNS = 3, 3  # per picture
+ATTRIBUTES, HARD_NEGATIVES, ABSENT_NOUNS = 3, 4, 3  # per picture: as many pairs without an instance as with one
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,20 @@ class Question:
 
 
 def scene_questions(sample: Sample) -> list[Question]:
-    """Every noun that is there, some phrases with an attribute, the hard negatives, and a few nouns that are absent."""
+    """Every noun that is there, a few phrases with an attribute, hard negatives, and nouns that are absent."""
     rng = np.random.default_rng(zlib.crc32(sample.key.encode()))
     said = sorted({phrase for label in sample.labels for phrase in label.phrases})
     nouns = [phrase for phrase in said if phrase in NOUNS]
     attributes = [phrase for phrase in said if phrase not in NOUNS and noun_of(phrase) in NOUNS]
     rng.shuffle(attributes)
+    look_alikes = sorted(sample.absent)
+    rng.shuffle(look_alikes)
     absent = [noun for noun in NOUNS if not any(is_ambiguous(noun, here) for here in nouns)]
     rng.shuffle(absent)
     return [
         *_known(sample, nouns, NOUN),
         *_known(sample, attributes, ATTRIBUTE)[:ATTRIBUTES],
-        *_known(sample, sample.absent, HARD_NEGATIVE),
+        *_known(sample, look_alikes, HARD_NEGATIVE)[:HARD_NEGATIVES],
         *_known(sample, absent, NOUN)[:ABSENT_NOUNS],
     ]
 
