@@ -86,7 +86,7 @@ class Assembly:
         shadow: bool = True,
     ) -> None:
         """Hang a part that physics does not see on a body; shadow: whether it throws one."""
-        body.add_geom(
+        geom = body.add_geom(
             type=mujoco.mjtGeom.mjGEOM_MESH,
             meshname=self.mesh(part.mesh),
             material=self.material(part.look),
@@ -96,8 +96,9 @@ class Assembly:
             conaffinity=0,
             group=VISIBLE_GROUP,
             mass=0,
-            castshadow=shadow,
         )
+        if hasattr(geom, "castshadow"):  # since MuJoCo 4; before that the table's own shadow may speckle it
+            geom.castshadow = shadow
 
     def solid(self, size: ArrayLike, pos: ArrayLike) -> None:
         """An invisible, immovable box of full size (x, y, z)."""

@@ -42,19 +42,22 @@ class View:
         return np.stack([width / 2 + f * local[:, 0] / safe, height / 2 - f * local[:, 1] / safe], 1), depth
 
 
+class DisplayError(OSError):
+    """There is no OpenGL to draw with."""
+
+
+_NO_OPENGL = (
+    "cannot draw off-screen: install libegl1 and libgl1-mesa-dri (or libosmesa6 and set MUJOCO_GL=osmesa), "
+    "and import esam3_core.scenes before mujoco"
+)
+
+
 def _make_current() -> None:
     if not _shared:
-        if gl_context.GLContext is None:
-            raise RuntimeError(
-                "MuJoCo has no OpenGL back end: set MUJOCO_GL=egl or osmesa and install libegl1 or libosmesa6"
-            )
         try:
             _shared.append(gl_context.GLContext(64, 64))
-        except Exception as error:
-            raise RuntimeError(
-                "cannot open an off-screen OpenGL context: install libegl1 and libgl1-mesa-dri, "
-                "or set MUJOCO_GL=osmesa and install libosmesa6"
-            ) from error
+        except Exception as error:  # each back end raises errors of its own
+            raise DisplayError(_NO_OPENGL) from error
     _shared[0].make_current()
 
 
@@ -64,7 +67,10 @@ class Renderer:
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         self.model, self.width, self.height = model, width, height
         _make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        try:
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        except mujoco.FatalError as error:
+            raise DisplayError(_NO_OPENGL) from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 32)

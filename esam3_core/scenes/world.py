@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import mujoco
 import numpy as np
@@ -105,6 +107,7 @@ class World:
         self._camera = self._aim(rng, room)
         self._frame = 0
         self._gain = 0.0  # set by the first fast frame
+        self._soft: Any = None  # shadows of the last fast frame, float32 [H, W, 3]
         self._renderer = Renderer(self.model, config.width, config.height)
 
     def _map_geoms(self) -> None:
@@ -202,8 +205,9 @@ class World:
         bare = self._renderer.colour(self.data, view, shadows=False)
         if not self._gain:
             self._gain = float(np.clip(115 / max(bare.mean(), 1), 1.0, 1.6))  # what a camera's exposure does
-        soft = cv2.resize(cv2.blur(self._renderer.shadow(self.data, view, 4), (2, 2)), size)
-        picture = cv2.multiply(bare, cv2.merge([soft] * 3), scale=self._gain, dtype=cv2.CV_8U)
+        if self._soft is None or self._frame % 2:  # shadows cost a third of a frame: two frames share them
+            self._soft = cv2.merge([cv2.resize(cv2.blur(self._renderer.shadow(self.data, view, 4), (2, 2)), size)] * 3)
+        picture = cv2.multiply(bare, self._soft, scale=self._gain, dtype=cv2.CV_8U)
         small, near = self._renderer.geoms(self.data, view, 2)
         numbers = cv2.resize(small, size, interpolation=cv2.INTER_NEAREST)
         depth = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST)
@@ -241,7 +245,7 @@ class World:
             thing = self.things[i - 1]
             assert thing.kind is not None
             alone = (
-                self._renderer.alone(self.data, view, self._geoms[i - 1], 2)
+                self._renderer.alone(self.data, view, self._geoms[i - 1], 4 if self.config.quality == "fast" else 2)
                 if self._maybe_hidden(i, numbers, depth, boxes[i])
                 else 0
             )
