@@ -48,6 +48,8 @@ class OnnxEngine:
         options.intra_op_num_threads = config.threads or _cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # A memory plan made for one number of concepts gives wrong results after another one (seen in 1.18.1).
+        options.enable_mem_pattern = False
         # Threads that spin while they wait slow every other process of the robot several times.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
@@ -62,11 +64,12 @@ class OnnxEngine:
     def run(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
         """Run the graph once; see `Engine`."""
         binding = self._session.io_binding()
-        for name, value in feeds.items():
-            if isinstance(value, np.ndarray):
-                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        arrays = {name: np.ascontiguousarray(feed) for name, feed in feeds.items() if isinstance(feed, np.ndarray)}
+        for name, feed in feeds.items():
+            if name in arrays:
+                binding.bind_cpu_input(name, arrays[name])
             else:
-                binding.bind_ortvalue_input(name, value)
+                binding.bind_ortvalue_input(name, feed)
         for name in self.outputs:
             kind, index = self.device if name in keep else ("cpu", 0)
             binding.bind_output(name, kind, index)
