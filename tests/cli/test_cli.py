@@ -13,6 +13,7 @@ from esam3_core import cli
 from esam3_core.runtime.masks import decode_rle
 from esam3_core.runtime.sources import open_source
 from esam3_core.runtime.video import VideoWriter
+from tests.bags import write_bag
 from tests.colour_bundle import disc, draw_blobs, write_colour_bundle
 
 
@@ -72,10 +73,20 @@ class TestTrack:
         assert abs(drawn - original)[200:].mean() < 3
         assert "20 frames in" in (told := capsys.readouterr().out) and "red 1: seen in 19 frames" in told
 
-    def test_a_folder_and_a_bag_are_sources_too(self, bundle, images, tmp_path):
+    def test_a_folder_is_a_source_too(self, bundle, images, tmp_path):
         out = tmp_path / "out.jsonl"
         assert cli.main(["track", str(images), "--concept", "red", "--bundle", bundle, "--jsonl", str(out)]) == 0
         assert len(out.read_text().splitlines()) == 3
+
+    def test_a_bag_is_a_source_too(self, bundle, tmp_path):
+        frames = [draw_blobs([("red", 100, 100, 30)], (240, 320))] * 4
+        bag = write_bag(tmp_path / "bag", frames, topics=("/left", "/right"))
+        out = tmp_path / "out.jsonl"
+        arguments = ["--topic", "/right", "--concept", "red", "--bundle", bundle, "--jsonl", str(out)]
+        assert cli.main(["track", str(bag), *arguments]) == 0
+        records = [json.loads(line) for line in out.read_text().splitlines()]
+        assert [record["stamp"] for record in records] == pytest.approx([5 + index / 15 for index in range(4)])
+        assert [track["state"] for record in records for track in record["tracks"]] == ["new", "tracked", "tracked"]
 
     @pytest.mark.parametrize(
         ("arguments", "reason"),

@@ -11,10 +11,10 @@ import pytest
 from esam3_core.runtime import SourceError
 from esam3_core.runtime.sources import open_source, read_image
 from esam3_core.runtime.video import VideoWriter
+from tests.bags import write_bag as write_any_bag
 from tests.colour_bundle import draw_blobs
 
 FRAMES = [draw_blobs([("red", 40 + 8 * index, 60, 20)], (120, 160)) for index in range(12)]
-TOPIC = "/camera/color/image_raw"
 
 
 def write_images(folder, names):
@@ -31,47 +31,8 @@ def write_video(path, frames=FRAMES, rate=25.0):
     return path
 
 
-def write_bag(folder, storage="mcap", encoding="rgb8", padding=0, stamps=True, topics=(TOPIC,), compressed=""):
-    """A rosbag2 with FRAMES on every topic, 15 frames/s, and a topic that is no image."""
-    from rosbags.rosbag2 import StoragePlugin, Writer
-    from rosbags.typesys import Stores, get_typestore
-
-    types = get_typestore(Stores.ROS2_HUMBLE)
-    time_type, header_type, image_type, jpeg_type, text_type = (
-        types.types[name]
-        for name in (
-            "builtin_interfaces/msg/Time",
-            "std_msgs/msg/Header",
-            "sensor_msgs/msg/Image",
-            "sensor_msgs/msg/CompressedImage",
-            "std_msgs/msg/String",
-        )
-    )
-    conversions = {"bgr8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGB2RGBA, "bgra8": cv2.COLOR_RGB2BGRA}
-    conversions["mono8"] = cv2.COLOR_RGB2GRAY
-
-    def message(frame, nanoseconds):
-        seconds, rest = divmod(nanoseconds if stamps else 0, 10**9)
-        header = header_type(time_type(seconds, rest), "camera")
-        if compressed:
-            data = cv2.imencode(compressed, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].reshape(-1)
-            return jpeg_type(header, compressed, data)
-        pixels = cv2.cvtColor(frame, conversions[encoding]) if encoding in conversions else frame
-        rows = pixels.reshape(len(frame), -1)
-        rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=7)
-        return image_type(header, *frame.shape[:2], encoding, 0, rows.shape[1], rows.reshape(-1))
-
-    with Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()]) as bag:
-        kind = jpeg_type if compressed else image_type
-        speech = bag.add_connection("/speech", text_type.__msgtype__, typestore=types)
-        connections = [bag.add_connection(topic, kind.__msgtype__, typestore=types) for topic in topics]
-        for index, frame in enumerate(FRAMES):
-            nanoseconds = 5 * 10**9 + index * 10**9 // 15
-            bag.write(speech, nanoseconds, types.serialize_cdr(text_type("hello"), text_type.__msgtype__))
-            for connection in connections:
-                raw = types.serialize_cdr(message(frame, nanoseconds), kind.__msgtype__)
-                bag.write(connection, nanoseconds, raw)
-    return folder
+def write_bag(folder, **values):
+    return write_any_bag(folder, FRAMES, **values)
 
 
 def assert_frames(source, start=0.0, rate=25.0, tolerance=0):
@@ -105,7 +66,7 @@ def test_one_image_is_a_source(tmp_path):
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_a_bag_gives_the_images_of_its_topic(tmp_path, storage):
-    folder = write_bag(tmp_path / "bag", storage)
+    folder = write_bag(tmp_path / "bag", storage=storage)
     assert_frames(open_source(folder), 5.0, 15.0)
     (file,) = [path for path in folder.iterdir() if path.suffix in (".mcap", ".db3")]
     assert_frames(open_source(file), 5.0, 15.0)
