@@ -106,7 +106,7 @@ def crop_box(sample: Sample, rng: np.random.Generator) -> tuple[int, int, int, i
 
 def disturb(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Exposure, contrast, gamma, white balance, blur, noise and JPEG, each now and then."""
-    x = image.astype(np.float32) / 255
+    x: np.ndarray = image.astype(np.float32) / 255
     if rng.random() < 0.8:
         x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.4, 0.4))
         x = (x - 0.5) * np.exp(rng.uniform(-0.3, 0.3)) + 0.5 + rng.uniform(-0.12, 0.12)
@@ -122,5 +122,5 @@ def disturb(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.2:
         quality = int(rng.integers(30, 90))
         _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        out = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return out

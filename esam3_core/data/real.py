@@ -77,7 +77,9 @@ class RealFolder:
 
     def _sample(self, image: np.ndarray, record: dict[str, Any], key: str) -> Sample:
         height, width = image.shape[:2]
-        masks, labels, hidden = [], [], []
+        masks: list[np.ndarray] = []
+        labels: list[Label] = []
+        hidden: list[Label] = []
         kinds = CUP_KINDS.get(key, {})
         ignored = np.zeros((height, width), np.uint8)
         for item in record["instances"]:
