@@ -63,26 +63,28 @@ def test_sourcing_the_environment_twice_changes_nothing() -> None:
     assert f"PYTHONPATH={ROOT}:" in once or f"PYTHONPATH={ROOT}\n" in once
 
 
-def check_python(**environment: str) -> subprocess.CompletedProcess[str]:
+def check_python(**environment: str) -> tuple[int, str]:
+    """Exit status and what CMake says, without its line breaks."""
     python = f"-DPython3_EXECUTABLE={Path(sys.base_exec_prefix) / 'bin' / Path(sys.executable).resolve().name}"
-    return run(["cmake", python, "-P", "cmake/check_python.cmake"], **environment)
+    done = run(["cmake", python, "-P", "cmake/check_python.cmake"], **environment)
+    return done.returncode, " ".join(done.stderr.split())
 
 
 def test_a_build_with_another_python_than_ros_stops_and_names_the_right_one(tmp_path: Path) -> None:
     site = tmp_path / "lib/python3.99/site-packages"
     write(site / "rosidl_generator_py/__init__.py", "")
-    done = check_python(PYTHONPATH=str(site))
-    assert done.returncode
-    assert "-DPython3_EXECUTABLE=/usr/bin/python3.99" in done.stderr
+    status, said = check_python(PYTHONPATH=str(site))
+    assert status
+    assert "-DPython3_EXECUTABLE=/usr/bin/python3.99" in said
 
 
 def test_a_build_with_rosidl_for_the_same_python_goes_on(tmp_path: Path) -> None:
     site = tmp_path / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     write(site / "rosidl_generator_py/__init__.py", "")
-    assert check_python(PYTHONPATH=str(site)).returncode == 0
+    assert check_python(PYTHONPATH=str(site)) == (0, "")
 
 
 def test_a_build_without_ros_says_what_to_source() -> None:
-    done = check_python(PYTHONPATH="")
-    assert done.returncode
-    assert "source the setup file" in done.stderr
+    status, said = check_python(PYTHONPATH="")
+    assert status
+    assert "source the setup file" in said
