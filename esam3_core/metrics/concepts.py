@@ -112,7 +112,7 @@ class Counts:
     @property
     def il_mcc(self) -> float:
         """Image-level Matthews correlation; nan unless there are pairs both with and without an instance."""
-        tp, fn, fp, tn = self.pairs_true, self.pairs_missed, self.pairs_false, self.pairs_silent
+        tp, fn, fp, tn = (int(n) for n in (self.pairs_true, self.pairs_missed, self.pairs_false, self.pairs_silent))
         if not (tp + fn) or not (fp + tn):
             return float("nan")
         spread = (float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn)) ** 0.5

@@ -14,6 +14,7 @@ import numpy as np
 
 from esam3_core.metrics.calibration import affine_calibration, outcomes, reliability
 from esam3_core.metrics.concepts import best_threshold, score, sweep
+from esam3_core.metrics.intervals import intervals
 from esam3_core.metrics.pairs import KINDS, NOUN, Pair, by_phrase, of_kind
 
 THRESHOLDS = [round(float(t), 2) for t in np.arange(0.05, 0.96, 0.025)]
@@ -49,6 +50,7 @@ def summarise(pairs: Sequence[Pair], threshold: float, **about: Any) -> dict[str
         "score_threshold": threshold,
         "pictures": len({pair.key for pair in pairs}),
         "overall": dataclasses.asdict(score(pairs, threshold)),
+        "intervals": {name: list(ends) for name, ends in intervals(pairs, threshold).items()},
         "kinds": _scores({kind: of_kind(pairs, kind) for kind in KINDS}, threshold),
         "concepts": _scores(by_phrase(of_kind(pairs, NOUN)), threshold),
         "calibration": {
@@ -113,7 +115,12 @@ def _percent(value: float) -> str:
 
 def _advice(summary: dict[str, Any]) -> list[str]:
     calibration, best = summary["calibration"], summary["best_threshold"]
-    lines = [f"Expected calibration error of the detections: {_percent(calibration['error'])} %."]
+    spread = {name: f"{_percent(low)} to {_percent(high)}" for name, (low, high) in summary["intervals"].items()}
+    lines = [
+        f"95 % of resampled picture sets: cgF1 {spread['cg_f1']}, pmF1 {spread['pm_f1']}, IL_MCC {spread['il_mcc']}, "
+        f"false positives {spread['false_positive_rate']}.",
+        f"Expected calibration error of the detections: {_percent(calibration['error'])} %.",
+    ]
     if best:
         lines.append(
             f"Best score threshold: {best['threshold']:.3f} (cgF1 {_percent(best['cg_f1'])}, pmF1 "
