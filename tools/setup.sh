@@ -73,9 +73,10 @@ pip_install() {
 }
 
 torch_index() { # prints options for the smallest torch that fits this machine
-  local cpu=https://download.pytorch.org/whl/cpu
+  local cpu=https://download.pytorch.org/whl/cpu versions
   if command -v nvidia-smi > /dev/null; then return; fi
-  if "$venv/bin/python" -m pip index versions torch 2> /dev/null | grep -q "[ ,]$torch+cpu"; then return; fi
+  versions="$("$venv/bin/python" -m pip index versions torch 2> /dev/null || true)"
+  if [[ "$versions" == *" $torch+cpu"* ]]; then return; fi
   if "$venv/bin/python" -c "import urllib.request as u; u.urlopen('$cpu/torch/', timeout=5)" 2> /dev/null; then
     echo "--extra-index-url $cpu"
     return
@@ -84,11 +85,10 @@ torch_index() { # prints options for the smallest torch that fits this machine
 }
 
 install_torch() {
-  local torch options
+  local torch options="" installed
   torch="$(sed -n 's/^torch==//p' tools/constraints.txt)"
-  if "$venv/bin/python" -m pip list --format freeze 2> /dev/null | grep -q "^torch==$torch"; then options=""; else
-    options="$(torch_index)"
-  fi
+  installed="$("$venv/bin/python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2> /dev/null || true)"
+  if [ "${installed%%+*}" != "$torch" ]; then options="$(torch_index)"; fi
   # shellcheck disable=SC2086
   pip_install $options torch
   # timm asks for torchvision, whose PyPI build would pull the CUDA libraries; we only need it to be there.
