@@ -64,5 +64,5 @@ def _concepts(axis: Any, summary: dict[str, Any]) -> None:
     axis.barh(places, [known[name]["pm_f1"] for name in ordered], 0.7, label="pmF1")
     axis.plot([known[name]["ap_50"] for name in ordered], places, "k|", markersize=10, label="AP@50")
     axis.set_yticks(places, [f"{name} ({known[name]['instances']})" for name in ordered], fontsize=8)
-    axis.set_xlim(0, 1)
+    axis.set_xlim(0, 1.02)
     axis.legend()

@@ -86,7 +86,7 @@ def draw_tile(
     """One answer: uint8 RGB [TILE + CAPTION, TILE, 3]."""
     question = next(q for q in ask(sample) if q.phrase == pair.phrase)
     found = [one for one in detect(student, sample, [pair.phrase]) if one.score >= threshold]
-    again = pairs_of(sample, [question], found)[0]
+    counted = pairs_of(sample, [question], found)[0].found(threshold)
     picture = draw(sample.image, found)
     for hit in question.hits:
         contours, _ = cv2.findContours(sample.masks[hit], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -95,7 +95,8 @@ def draw_tile(
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:TILE, :TILE]
     tile = np.full((TILE + CAPTION, TILE, 3), 30, np.uint8)
     tile[CAPTION : CAPTION + small.shape[0], : small.shape[1]] = small
-    text = f"{normalise(pair.phrase)}: {again.truths} there, {again.found(threshold)} found"
+    best = f" (best {pair.scores.max():.2f})" if pair.scores.size else ""
+    text = f"{normalise(pair.phrase)}: {pair.truths} there, {counted} found{best}"
     cv2.putText(tile, text, (6, 22), FONT, 0.48, TRUTH, 1, cv2.LINE_AA)
     return tile
 
