@@ -202,13 +202,14 @@ def graph() -> Iterator[Graph]:
 
 @pytest.fixture
 def tracker(graph: Graph, colours: Path) -> Callable[..., TrackerNode]:
-    """Starts a tracker node with the colour bundle and waits until it is active."""
+    """Starts a tracker node with the colour bundle and waits until it is active, with its first concepts in force."""
 
     def start(**parameters: Any) -> TrackerNode:
         given = {"bundle": str(colours), "concepts": ["red"], "diagnostic_period": 0.2, "threads": 1, **parameters}
         node = graph.start(TrackerNode, **given)
         if given.get("autostart", True):
-            wait_for(lambda: node.state == "active" or node.problem, "the tracker to start")
+            ready = "the tracker to start"
+            wait_for(lambda: (node.state == "active" and node.control.version) or node.problem, ready)
         return node
 
     return start
