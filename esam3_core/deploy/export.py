@@ -99,7 +99,7 @@ def prepare(student: Student) -> Student:
     for module in list(student.image_encoder.trunk.modules()):
         if hasattr(module, "fuse") and callable(module.fuse):
             _fold(student.image_encoder.trunk, module)
-    return student.to(memory_format=torch.contiguous_format)
+    return student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _fold(root: torch.nn.Module, module: torch.nn.Module) -> None:

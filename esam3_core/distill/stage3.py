@@ -43,7 +43,7 @@ class Stage3:
             state = torch.load(config.start, map_location="cpu", weights_only=True)
             self.student.load_state_dict(state["average"])
         # Convolutions are a sixth faster on a CPU with channels last.
-        self.student.to(memory_format=torch.channels_last)
+        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
         self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
         self.weights = LossWeights()
