@@ -8,7 +8,6 @@ FP16 engines; layer norms on maps go through a real LayerNorm for the same reaso
 from __future__ import annotations
 
 import math
-
 from itertools import pairwise
 
 import torch
