@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a subscriber sees of a tracker node: ages of its results, and its diagnostics. For benchmarks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from esam3_ros.conversions import seconds
+from esam3_ros.demo_nodes import TRACKS
+from esam3_ros.msg import TrackArray
+from esam3_ros.qos import DIAGNOSTICS
+
+NAME = "esam3/tracker"
+
+
+class Listener:
+    """Listens on a thread of its own, in a `with` block."""
+
+    def __init__(self) -> None:
+        self._ages: list[float] = []
+        self._values: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context)
+        self._node = Node("esam3_listener", context=self._context)
+        self._node.create_subscription(TrackArray, TRACKS, self._on_tracks, DIAGNOSTICS)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name="listen", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(timeout_sec=2.0)
+        self._thread.join(2.0)
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def ages(self) -> list[float]:
+        """Ages in s of the results since `clear`, when they came here."""
+        with self._lock:
+            return list(self._ages)
+
+    def clear(self) -> None:
+        """Forget the ages."""
+        with self._lock:
+            self._ages.clear()
+
+    def values(self, part: str) -> dict[str, str]:
+        """The newest diagnostic values of the tracker's `part`."""
+        with self._lock:
+            return dict(self._values.get(f"{NAME}: {part}", {}))
+
+    def stages(self) -> dict[str, float]:
+        """Median ms of every stage of a frame, by the node's own clock."""
+        suffix = " p50 (ms)"
+        values = self.values("inference")
+        return {name.removesuffix(suffix): float(value) for name, value in values.items() if name.endswith(suffix)}
+
+    def wait_for_results(self, patience: float, check: Callable[[], None]) -> None:
+        """Wait for the first result; `check` raises if it will never come.
+
+        Raises:
+            TimeoutError: none came in `patience` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while not self.ages():
+            check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no TrackArray on {TRACKS} in {patience:g} s")
+            time.sleep(0.1)
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def _on_tracks(self, message: TrackArray) -> None:
+        age = self._node.get_clock().now().nanoseconds * 1e-9 - seconds(message.header.stamp)
+        with self._lock:
+            self._ages.append(age)
+
+    def _on_diagnostics(self, message: Any) -> None:
+        with self._lock:
+            for status in message.status:
+                self._values[status.name] = {value.key: value.value for value in status.values}

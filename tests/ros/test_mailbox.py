@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One slot, one worker: the newest frame wins, orders are never lost, nothing kills the worker."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from esam3_ros.mailbox import Mailbox, Worker
+from tests.ros.conftest import wait_for
+
+
+def test_a_newer_frame_overwrites_one_that_was_not_taken():
+    mailbox: Mailbox[int] = Mailbox()
+    for frame in range(5):
+        mailbox.put(frame)
+    assert mailbox.take() == 4
+    assert mailbox.counts() == (5, 4)
+
+
+def test_orders_come_before_frames_and_in_their_sequence():
+    mailbox: Mailbox[str] = Mailbox()
+    done: list[str] = []
+    mailbox.put("frame")
+    mailbox.order(lambda: done.append("first"))
+    mailbox.order(lambda: done.append("second"))
+    mailbox.take()()
+    mailbox.take()()
+    assert done == ["first", "second"] and mailbox.take() == "frame"
+
+
+def test_a_closed_mailbox_gives_nothing_and_takes_nothing():
+    mailbox: Mailbox[int] = Mailbox()
+    mailbox.put(1)
+    mailbox.close()
+    mailbox.put(2)
+    mailbox.order(lambda: None)
+    assert mailbox.take() is None and mailbox.take() is None
+
+
+def test_a_slow_worker_always_works_on_the_newest_frame():
+    worked: list[int] = []
+
+    def work(frame: int) -> None:
+        worked.append(frame)
+        time.sleep(0.05)
+
+    worker = Worker(work, lambda error: None)
+    for frame in range(200):  # ten times faster than it can
+        worker.mailbox.put(frame)
+        time.sleep(0.005)
+    wait_for(lambda: worked[-1] == 199)
+    assert worker.stop()
+    received, dropped = worker.mailbox.counts()
+    assert received == 200 and dropped > 100 and len(worked) == received - dropped
+    assert worked == sorted(worked)
+
+
+def test_the_worker_survives_exceptions_of_frames_and_orders():
+    errors: list[Exception] = []
+    done: list[int] = []
+
+    def work(frame: int) -> None:
+        done.append(1 // frame)
+
+    worker = Worker(work, errors.append)
+    worker.mailbox.put(0)
+    wait_for(lambda: len(errors) == 1)
+    worker.mailbox.order(lambda: [][1])
+    wait_for(lambda: len(errors) == 2)
+    worker.mailbox.put(1)
+    wait_for(lambda: done == [1])
+    assert worker.alive and worker.stop() and not worker.alive
+
+
+def test_run_waits_for_the_order_and_stop_for_the_work_in_hand():
+    busy, release = threading.Event(), threading.Event()
+
+    def work(frame: int) -> None:
+        busy.set()
+        release.wait(5.0)
+
+    worker = Worker(work, lambda error: None)
+    worker.mailbox.put(1)
+    busy.wait(5.0)
+    assert not worker.run(lambda: None, timeout=0.05)  # busy
+    assert not worker.stop(timeout=0.05)
+    release.set()
+    assert worker.stop(timeout=5.0)
