@@ -150,10 +150,15 @@ class ImageSubscription:
 
 def similar_topics(node: Node, topic: str, limit: int = 3) -> list[str]:
     """Image topics with a publisher whose names come closest to `topic`, best first."""
+    namespace = node.get_namespace().rstrip("/")
+    ours = (f"{namespace}/{node.get_name()}/", f"{namespace}/overlay/")  # results, not cameras
     names = [
         name
         for name, types in node.get_topic_names_and_types()
-        if name != topic and IMAGE_TYPES & set(types) and node.count_publishers(name)
+        if name != topic
+        and not name.startswith(ours)
+        and IMAGE_TYPES & set(types)
+        and node.count_publishers(name)
     ]
     return sorted(names, key=lambda name: -difflib.SequenceMatcher(None, name, topic).ratio())[:limit]
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo as a user starts it: separate processes, real topics, files that can be looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from esam3_core.runtime.video import VideoWriter
+from esam3_ros.demo import main
+from esam3_ros.demo_nodes import NodeSpec
+from esam3_ros.processes import ChildDiedError, Nodes, command
+from tests.colour_bundle import draw_blobs
+
+KEYS = {"frames", "fps", "age_ms_p50", "age_ms_p95", "mean_iou", "id_switches", "tracks"}
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """A red disc that crosses the picture in two seconds."""
+    path = tmp_path / "video.mp4"
+    with VideoWriter(path, 15.0) as writer:
+        for index in range(30):
+            writer.write(draw_blobs([("red", 100 + 12 * index, 200, 60)]))
+    return path
+
+
+def test_a_video_goes_through_the_nodes_and_comes_out_as_pictures_and_numbers(video, colours, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["--source", str(video), "--concept", "red", "--bundle", str(colours), "--out", str(out)]
+    assert main([*arguments, "--frames", "25"]) == 0
+    result = json.loads((out / "demo.json").read_text())
+    assert set(result) >= KEYS and result["mean_iou"] is None and result["id_switches"] is None
+    assert result["frames"] >= 15
+    assert [(track["id"], track["concept"]) for track in result["tracks"]] == [(1, "red")]
+    assert cv2.imread(str(out / "demo.png")).shape[1] > 1000
+    film = cv2.VideoCapture(str(out / "demo.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == result["frames"]
+    lines = [json.loads(line) for line in (out / "demo.jsonl").read_text().splitlines()]
+    assert len(lines) == result["frames"] and lines[-1]["tracks"][0]["id"] == 1
+    assert [line["frame"] for line in lines] == sorted({line["frame"] for line in lines})
+    assert "age_ms_p50" in capsys.readouterr().out
+
+
+def test_a_source_that_is_not_there_is_an_error_with_a_name(tmp_path, capsys):
+    assert main(["--source", str(tmp_path / "none.mp4"), "--out", str(tmp_path)]) == 1
+    assert "none.mp4 does not exist" in capsys.readouterr().err
+
+
+def test_a_child_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
+    specs = [NodeSpec("camera", "/", {"source": "/none.mp4"}), NodeSpec("overlay", "/")]
+    with Nodes(specs, tmp_path) as nodes:
+        pids = nodes.pids()
+        with pytest.raises(ChildDiedError, match=r"camera ended with status 1:\n(.*\n)*.*none\.mp4 does not exist"):
+            _check_for_a_while(nodes)
+    assert not any(_alive(pid) for pid in pids.values())
+
+
+def test_ctrl_c_ends_every_process_of_the_demo(video, colours, tmp_path):
+    line = [sys.executable, "-m", "esam3_ros.demo", "--source", str(video), "--bundle", str(colours)]
+    demo = subprocess.Popen([*line, "--out", str(tmp_path / "out")], start_new_session=True)
+    children: set[int] = set()
+    deadline = time.monotonic() + 15
+    while len(children) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        children = _children(demo.pid)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(20) == 130
+    assert len(children) == 3 and not any(_alive(pid) for pid in children)
+
+
+def test_parameters_keep_their_types_on_the_command_line(tmp_path):
+    line = command(NodeSpec("tracker", "/esam3", {"concepts": "5"}, (("image", "/camera"),)), tmp_path)
+    assert line[1:3] == ["-m", "esam3_ros.tracker"] and "image:=/camera" in line
+    assert "concepts: '5'" in (tmp_path / "tracker.yaml").read_text()  # a text, not a number
+
+
+def _check_for_a_while(nodes: Nodes) -> None:
+    for _ in range(200):
+        nodes.check()
+        time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def _children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
