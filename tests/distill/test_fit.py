@@ -220,8 +220,10 @@ def test_a_run_becomes_a_bundle(
     whole_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    student, state = load_run(whole_run)
-    assert all(torch.equal(value, state["average"][name]) for name, value in student.state_dict().items())
+    student, _, steps = load_run(whole_run)
+    average = state_of(whole_run)["average"]
+    assert steps == 6
+    assert all(torch.equal(value, average[name]) for name, value in student.state_dict().items())
     # Tracing takes most of a minute and is tested elsewhere; these graphs have the same sizes.
     monkeypatch.setattr(export, "export_graph", lambda s, graph, spec, path: shutil.copy(tiny_bundle / path.name, path))
     assert main(["export", str(whole_run), "--out", str(tmp_path / "tabletop")]) == 0

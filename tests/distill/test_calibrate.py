@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: after it, 0.5 is the right threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from esam3_core.config import StudentConfig, TextConfig
+from esam3_core.distill.calibrate import Answers, Calibration, apply_shifts, f1, fit_shifts
+from esam3_core.nn.student import Student
+
+
+def unsure_answers() -> Answers:
+    """Right queries at a score of 0.3, wrong ones at 0.1, the concept present in every other picture."""
+    logits = np.full((20, 4), -2.2)
+    logits[::2, 0] = -0.85
+    right = np.zeros((20, 4), bool)
+    right[::2, 0] = True
+    return Answers(logits, np.full(20, 3.0), right, instances=10)
+
+
+def test_a_student_that_is_unsure_of_itself_is_made_sure() -> None:
+    answers = unsure_answers()
+    found = fit_shifts(answers)
+    assert found.f1_before == 0.0
+    assert found.f1_after == 1.0
+    assert 0.85 < found.query <= 2.2
+
+
+def test_a_presence_that_denies_everything_is_lifted() -> None:
+    answers = unsure_answers()
+    answers.logits += 4.0
+    answers.logits[~answers.right] -= 8.0
+    answers.presence[:] = -0.7
+    assert fit_shifts(answers).f1_after == 1.0
+
+
+def test_what_is_missed_and_what_is_made_up_both_cost() -> None:
+    answers = unsure_answers()
+    assert f1(answers, 1.5, 0.0) == 1.0
+    assert f1(answers, 4.0, 0.0) == pytest.approx(2 * 10 / (80 + 10))  # everything fires
+    assert f1(answers, 0.0, 0.0) == 0.0
+
+
+def test_shifts_end_up_in_the_students_logits() -> None:
+    torch.manual_seed(0)
+    text = TextConfig(vocab_size=64, width=16, layers=1, heads=2, ffn=16, embedding=8)
+    config = StudentConfig(
+        variant="ev_s", size=64, width=32, heads=4, ffn=32, queries=4, masks=2, pixel_width=8, text=text
+    )
+    student = Student(config).eval()
+    frames = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    tokens = torch.tensor([[2, 5, 3] + [0] * 13])
+
+    def ask() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            out = student.detect(student.image_encoder(frames), student.text_encoder(tokens), tokens == 0)
+        return out.decoded.logits[-1], out.decoded.presence[-1]
+
+    logits, presence = ask()
+    apply_shifts(student, Calibration(1.25, 0.5, 0.0, 1.0))
+    shifted_logits, shifted_presence = ask()
+    torch.testing.assert_close(shifted_logits, logits + 1.25)
+    torch.testing.assert_close(shifted_presence, presence + 0.5)
