@@ -25,7 +25,7 @@ from esam3_core.nn.student import Student
 from esam3_core.nn.text import pad_mask
 
 HIT_IOU = 0.5  # box overlap from which a query has found its instance
-SHIFTS = np.arange(-0.5, 4.01, 0.25)  # candidates for both logits
+SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
 
 
 @dataclass(frozen=True)

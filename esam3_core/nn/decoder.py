@@ -104,6 +104,7 @@ class Decoder(nn.Module):
         self,
         queries: Tensor,
         references: Tensor,
+        evidence: Tensor,
         prompt: Tensor,
         pad: Tensor,
         prompt_bias: Tensor,
@@ -115,6 +116,8 @@ class Decoder(nn.Module):
 
         Args:
             queries: [C, Q, d]; references: [C, Q, 4] first boxes.
+            evidence: [C, Q] logits that the proposals give the queries. The decoder corrects them instead of starting
+                anew: the image tokens learn what a concept looks like from far fewer pictures than queries do.
             prompt: [C, L, d]; pad: [C, L], True = padding; prompt_bias: the same as attention bias.
             image: fused tokens [C, N, d]; position: [N, d]; grid: (h, w) with h * w = N.
         """
@@ -131,8 +134,8 @@ class Decoder(nn.Module):
             hidden = self.norm(x[:, 1:])
             boxes = (self.box(hidden) + inverse_sigmoid(references)).sigmoid()
             decoded.queries.append(hidden)
-            decoded.logits.append(self.score(hidden, summary))
+            decoded.logits.append(evidence + self.score(hidden, summary))
             decoded.boxes.append(boxes)
-            decoded.presence.append(self.presence(self.presence_norm(x[:, 0]))[:, 0])
+            decoded.presence.append(evidence.amax(1) + self.presence(self.presence_norm(x[:, 0]))[:, 0])
             references = boxes.detach()
         return decoded

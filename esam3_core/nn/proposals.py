@@ -39,9 +39,17 @@ class Proposals(nn.Module):
         return logits, boxes
 
     def forward(
-        self, tokens: Tensor, logits: Tensor, boxes: Tensor, grid: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """The Q best tokens as queries [C, Q, d] with references [C, Q, 4]; no gradient reaches the boxes."""
+        self, tokens: Tensor, logits: Tensor, boxes: Tensor, match: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The Q best tokens as queries.
+
+        Args:
+            tokens: [C, N, d]; logits, match: [C, N]; boxes: [C, N, 4]; grid: (h, w) with h * w = N.
+
+        Returns:
+            Queries [C, Q, d], references [C, Q, 4], and evidence [C, Q]: what is already known of each query's score.
+            Gradients reach the queries only.
+        """
         concepts, count, width = tokens.shape
         field = logits.detach().reshape(concepts, 1, *grid)
         highest = F.max_pool2d(field, 3, stride=1, padding=1)
@@ -49,4 +57,5 @@ class Proposals(nn.Module):
         best = ranked.topk(min(self.queries, count), dim=1).indices  # [C, Q]
         queries = torch.gather(tokens, 1, best[..., None].expand(-1, -1, width))
         references = torch.gather(boxes.detach(), 1, best[..., None].expand(-1, -1, 4))
-        return self.out(queries), references
+        evidence = torch.gather((logits + match).detach(), 1, best)
+        return self.out(queries), references, evidence

@@ -126,11 +126,13 @@ def test_proposals_are_the_best_tokens(tokens: Tensor, prompt: Tensor, pad: Tens
     logits, boxes = proposals.dense(tokens, GRID, prompt, pad)
     assert logits.shape == (CONCEPTS, TOKENS) and boxes.shape == (CONCEPTS, TOKENS, 4)
     assert boxes.min() >= 0 and boxes.max() <= 1
-    queries, references = proposals(tokens, logits, boxes, GRID)
+    match = torch.randn(CONCEPTS, TOKENS)
+    queries, references, evidence = proposals(tokens, logits, boxes, match, GRID)
     assert queries.shape == (CONCEPTS, QUERIES, WIDTH)
     best = logits.argmax(1)  # its neighbours are all worse, so no penalty moves it
     torch.testing.assert_close(references[:, 0], boxes[torch.arange(CONCEPTS), best])
-    assert not references.requires_grad
+    torch.testing.assert_close(evidence[:, 0], (logits + match)[torch.arange(CONCEPTS), best])
+    assert not references.requires_grad and not evidence.requires_grad
 
 
 def test_an_untrained_token_draws_a_small_box_at_its_place(tokens: Tensor, prompt: Tensor, pad: Tensor) -> None:
@@ -149,13 +151,14 @@ def test_neighbours_of_a_peak_come_after_other_peaks(tokens: Tensor) -> None:
     field[0, 1, 1], field[0, 1, 2] = 4.0, 3.5  # an object and its neighbour
     field[0, 3, 4] = 2.5  # another object
     boxes = torch.rand(1, TOKENS, 4)
-    _, references = proposals(tokens[:1], field.flatten(1), boxes, GRID)
+    _, references, _ = proposals(tokens[:1], field.flatten(1), boxes, torch.zeros(1, TOKENS), GRID)
     assert references[0].tolist() == boxes[0, [7, 22, 8]].tolist()
 
 
 def test_more_queries_than_tokens_are_all_tokens(tokens: Tensor) -> None:
     proposals = Proposals(100, WIDTH, FFN)
-    queries, _ = proposals(tokens, torch.randn(CONCEPTS, TOKENS), torch.rand(CONCEPTS, TOKENS, 4), GRID)
+    logits = torch.randn(CONCEPTS, TOKENS)
+    queries, _, _ = proposals(tokens, logits, torch.rand(CONCEPTS, TOKENS, 4), logits, GRID)
     assert queries.shape[1] == TOKENS
 
 
@@ -163,12 +166,24 @@ def test_decoder_answers_at_every_layer(tokens: Tensor, prompt: Tensor, pad: Ten
     decoder = Decoder(2, WIDTH, HEADS, FFN)
     queries, references = torch.randn(CONCEPTS, QUERIES, WIDTH), torch.rand(CONCEPTS, QUERIES, 4)
     position = sine_embedding(grid_centres(*GRID), WIDTH // 2)
-    out = decoder(queries, references, prompt, pad, pad_bias(pad), tokens, position, GRID)
+    evidence = torch.randn(CONCEPTS, QUERIES)
+    out = decoder(queries, references, evidence, prompt, pad, pad_bias(pad), tokens, position, GRID)
     assert [x.shape for x in out.queries] == [(CONCEPTS, QUERIES, WIDTH)] * 2
     assert [x.shape for x in out.logits] == [(CONCEPTS, QUERIES)] * 2
     assert [x.shape for x in out.boxes] == [(CONCEPTS, QUERIES, 4)] * 2
     assert [x.shape for x in out.presence] == [(CONCEPTS,)] * 2
     assert out.boxes[-1].min() >= 0 and out.boxes[-1].max() <= 1
+
+
+def test_the_decoder_corrects_the_evidence_of_the_proposals(tokens: Tensor, prompt: Tensor, pad: Tensor) -> None:
+    decoder = Decoder(1, WIDTH, HEADS, FFN)
+    queries, references = torch.randn(CONCEPTS, QUERIES, WIDTH), torch.rand(CONCEPTS, QUERIES, 4)
+    position = sine_embedding(grid_centres(*GRID), WIDTH // 2)
+    rest = (prompt, pad, pad_bias(pad), tokens, position, GRID)
+    none = decoder(queries, references, torch.zeros(CONCEPTS, QUERIES), *rest)
+    some = decoder(queries, references, torch.full((CONCEPTS, QUERIES), 2.0), *rest)
+    torch.testing.assert_close(some.logits[-1], none.logits[-1] + 2.0)
+    torch.testing.assert_close(some.presence[-1], none.presence[-1] + 2.0)
 
 
 def test_box_bias_depends_on_where_a_cell_lies() -> None:
