@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shift a trained student's scores so that 0.5 is the right threshold.
+"""Adjust a trained student's scores so that 0.5 is the right threshold.
 
-Focal losses leave a student unsure of itself. Two numbers, one added to every query's logit and one to the presence
-logit, are chosen on pictures it never trained on; both end up inside the exported graph.
+Focal losses leave a student unsure of itself, and a decoder that has seen few pictures corrects its proposals for the
+worse. Three numbers are chosen on pictures the student never trained on, and end up inside the exported graph: how much
+of the decoder's correction counts, and what is added to every query's logit and to the presence logit.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ from tqdm import tqdm
 from esam3_core.data.augment import view
 from esam3_core.distill.batches import Source, collate
 from esam3_core.distill.boxes import generalised_iou
-from esam3_core.distill.matching import match
 from esam3_core.distill.prompts import choose_prompts
 from esam3_core.nn.student import Student
 from esam3_core.nn.text import pad_mask
 
-HIT_IOU = 0.5  # box overlap from which a query has found its instance
+HIT_IOU = 0.5  # generalised IoU of boxes from which a query has found its instance
+DUPLICATE_IOU = 0.5  # from which two queries have found the same; the runtime drops the worse one
+DROPPED = -50.0  # logit of a duplicate
+CORRECTIONS = (0.0, 0.5, 1.0)  # candidates
 SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is added to the logits, and the F1 at 0.5 before and after."""
+    """What is done to the logits, and the F1 at 0.5 before and after."""
 
+    correction: float  # share of the decoder's correction that counts
     query: float
     presence: float
     f1_before: float
@@ -44,16 +48,19 @@ class Answers:
 
     logits: np.ndarray  # [C, Q]
     presence: np.ndarray  # [C]
-    right: np.ndarray  # bool [C, Q]: the query has found an instance, and no other query has found it better
+    right: np.ndarray  # bool [C, Q]: the query has found an instance, and no other query has it already
     instances: int  # to be found
 
 
 @torch.no_grad()
-def collect(student: Student, tokenizer: Path, sources: list[Source], pictures: int, size: int) -> Answers:
-    """Ask about `pictures` pictures of every source, undisturbed, at S = `size`."""
+def collect(
+    student: Student, tokenizer: Path, sources: list[Source], pictures: int, size: int
+) -> dict[float, Answers]:
+    """Ask about `pictures` pictures of every source, undisturbed, at S = `size`: the answers for each correction."""
     tokens = Tokenizer.from_file(str(tokenizer))
     rng = np.random.default_rng(0)
-    logits, presence, right, instances = [], [], [], 0
+    rows: dict[float, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {c: [] for c in CORRECTIONS}
+    instances = 0
     chosen = [(s, int(i)) for s in sources for i in rng.permutation(len(s))[:pictures]]
     for source, index in tqdm(chosen, unit="picture", desc="calibrate"):
         seen = view(source[index], size, None)
@@ -61,24 +68,44 @@ def collect(student: Student, tokenizer: Path, sources: list[Source], pictures: 
         if not prompts:
             continue
         batch = collate([(seen, prompts)], tokens)
-        features = student.image_encoder(batch.frames).take(batch.pair_frame)
-        out = student.detect(features, student.text_encoder(batch.tokens), pad_mask(batch.tokens))
-        last, boxes = out.decoded.logits[-1], out.decoded.boxes[-1]
-        hits = torch.zeros_like(last, dtype=torch.bool)
-        for row, (queries, owners) in enumerate(match(last, boxes, batch.boxes)):
-            overlap = generalised_iou(boxes[row, queries], batch.boxes[row][owners])
-            hits[row, queries[overlap > HIT_IOU]] = True
-        logits.append(last.numpy())
-        presence.append(out.decoded.presence[-1].numpy())
-        right.append(hits.numpy())
+        pad = pad_mask(batch.tokens)
+        prompt = student.text_encoder(batch.tokens)
+        out = student.detect(student.image_encoder(batch.frames).take(batch.pair_frame), prompt, pad).decoded
+        score = student.detector.decoder.score
+        own = score(out.queries[-1], score.summary(prompt, pad))  # [C, Q]
+        for correction in CORRECTIONS:
+            logits = out.logits[-1] - (1 - correction) * own
+            answer = [_answer(*row) for row in zip(logits, out.boxes[-1], batch.boxes, strict=True)]
+            kept, right = (np.stack(part) for part in zip(*answer, strict=True))
+            rows[correction].append((kept, out.presence[-1].numpy(), right))
         instances += sum(len(b) for b in batch.boxes)
-    return Answers(np.concatenate(logits), np.concatenate(presence), np.concatenate(right), instances)
+    return {c: Answers(*(np.concatenate(p) for p in zip(*r, strict=True)), instances) for c, r in rows.items()}
 
 
-def fit_shifts(answers: Answers) -> Calibration:
-    """The two shifts with the best F1 at a score of 0.5, absent concepts included."""
-    best = max(product(SHIFTS, SHIFTS), key=lambda shifts: f1(answers, *shifts))
-    return Calibration(float(best[0]), float(best[1]), f1(answers, 0.0, 0.0), f1(answers, *best))
+def _answer(logits: torch.Tensor, boxes: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [Q] with duplicates dropped, and which queries [Q] have each found an instance of their own."""
+    kept, right = np.full(len(logits), DROPPED), np.zeros(len(logits), bool)
+    same = generalised_iou(boxes[:, None], boxes[None]) > DUPLICATE_IOU
+    hits = generalised_iou(boxes[:, None], targets[None]) if len(targets) else boxes.new_zeros(len(boxes), 0)
+    best: list[int] = []
+    found: set[int] = set()
+    for query in logits.argsort(descending=True).tolist():
+        if any(same[query, other] for other in best):
+            continue
+        best.append(query)
+        kept[query] = float(logits[query])
+        free = [i for i in range(hits.shape[1]) if hits[query, i] > HIT_IOU and i not in found]
+        if free:
+            right[query] = True
+            found.add(max(free, key=lambda i: float(hits[query, i])))
+    return kept, right
+
+
+def fit_shifts(answers: dict[float, Answers]) -> Calibration:
+    """The adjustment with the best F1 at a score of 0.5, absent concepts included."""
+    options = [(f1(a, q, p), c, float(q), float(p)) for c, a in answers.items() for q, p in product(SHIFTS, SHIFTS)]
+    after, correction, query, presence = max(options)
+    return Calibration(correction, query, presence, f1(answers[1.0], 0.0, 0.0), after)
 
 
 def f1(answers: Answers, query: float, presence: float) -> float:
@@ -91,8 +118,12 @@ def f1(answers: Answers, query: float, presence: float) -> float:
 
 @torch.no_grad()
 def apply_shifts(student: Student, calibration: Calibration) -> None:
-    """Build the shifts into the student's last layers, in place."""
-    student.detector.decoder.score.bias += calibration.query
+    """Build the adjustment into the student's last layers, in place."""
+    score = student.detector.decoder.score
+    score.token_out.weight *= calibration.correction
+    score.token_out.bias *= calibration.correction
+    score.bias *= calibration.correction
+    score.bias += calibration.query
     student.detector.decoder.presence.layers[-1].bias += calibration.presence
 
 
