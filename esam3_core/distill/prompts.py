@@ -10,7 +10,7 @@ import numpy as np
 from esam3_core.data.sample import Sample, noun_of, truth
 from esam3_core.scenes.vocabulary import NOUNS, SYNONYMS
 
-PLURAL_SHARE = 0.1  # of prompts that ask in the plural, with an article or for a synonym
+PLURAL_SHARE = 0.2  # of prompts that ask in the plural, with an article or for a synonym
 ATTRIBUTE_SHARE = 0.45  # of the true prompts that name more than a noun
 UNLABELLED = frozenset({
     "arm", "block", "brick", "cable", "cloth", "cord", "floor", "hand", "headphones", "kettle", "keyboard",
