@@ -33,15 +33,22 @@ ConfigT = TypeVar("ConfigT")
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Text encoder: a small transformer over BPE tokens."""
+    """Text encoder: a transformer over BPE tokens."""
 
+    kind: str = "sentence"  # sentence: ours, distilled from sentence embeddings; clip: MobileCLIP's and SAM 3's
     vocab_size: int = 8192
     context: int = 16  # tokens, start and end included
     width: int = 128  # channels
     layers: int = 3
     heads: int = 4
     ffn: int = 256  # channels of the feed-forward blocks
-    embedding: int = 384  # channels of the sentence embedding that the text teacher gives
+    embedding: int = 384  # sentence: channels of the sentence embedding that the text teacher gives
+    mixers: bool = False  # clip: convolutions along the phrase before and after the transformer (MobileCLIP-S0)
+    causal: bool = False  # clip: a token sees only those before it (SAM 3)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("sentence", "clip"):
+            raise ValueError(f"unknown text encoder {self.kind!r}: choose sentence or clip")
 
 
 @dataclass(frozen=True)
@@ -254,7 +261,7 @@ class DistillConfig:
     sources: tuple[SourceConfig, ...] = ()
     text: str = ""  # folder with text.safetensors and tokenizer.json
     imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
-    start: str = ""  # checkpoint of another run to start from, "" = none
+    start: str = ""  # checkpoint of another run, or a bundle, to start from; "" = none
     size: int = 256  # pixels at which pictures are trained; the student runs at student.size
     pictures: int = 16  # per step
     prompts: int = 3  # per picture

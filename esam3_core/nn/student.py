@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from esam3_core.config import StudentConfig
+from esam3_core.nn.clip_text import ClipTextEncoder
 from esam3_core.nn.detector import Detected, Detector
 from esam3_core.nn.neck import FPN
 from esam3_core.nn.text import TextEncoder
 from esam3_core.nn.trunk import Trunk
+
+TEXT_ENCODERS = {"sentence": TextEncoder, "clip": ClipTextEncoder}
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.image_encoder = ImageEncoder(config)
-        self.text_encoder = TextEncoder(config.text, config.width)
+        self.text_encoder = TEXT_ENCODERS[config.text.kind](config.text, config.width)
         self.detector = Detector(config)
 
     def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:

@@ -34,8 +34,8 @@ class TextBlock(nn.Module):
         self.expand = nn.Linear(width, ffn)
         self.shrink = nn.Linear(ffn, width)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Tokens [C, L, width], attention bias [C, 1, 1, L] -> [C, L, width]."""
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Tokens [C, L, width], attention bias that broadcasts to [C, heads, L, L] -> [C, L, width]."""
         y = self.norm_attention(x)
         x = x + self.attention(y, y, y, bias)
         return x + self.shrink(functional.gelu(self.expand(self.norm_ffn(x))))

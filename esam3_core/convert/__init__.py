@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Official checkpoints (EfficientSAM3, SAM 3) in our names."""
