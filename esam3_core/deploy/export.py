@@ -23,6 +23,7 @@ import yaml
 from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_dict
 from esam3_core.deploy.graphs import GRAPHS, GraphSpec, example_inputs
 from esam3_core.deploy.half import round_to_half, store_half
+from esam3_core.deploy.optimise import optimise
 from esam3_core.nn.student import Student
 
 OPSET = 18
@@ -40,6 +41,7 @@ def export_bundle(
     provenance: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
     licence: str = "Apache-2.0",
+    half: bool = True,
 ) -> Path:
     """Write a bundle; an existing one of that folder is replaced only when the new one is complete.
 
@@ -49,6 +51,7 @@ def export_bundle(
         folder: where the bundle shall lie.
         name: of the bundle.
         concepts: nouns that the bundle claims to know.
+        half: round the weights to half precision and store them so; computing stays in single.
 
     Returns:
         The bundle's folder.
@@ -59,7 +62,7 @@ def export_bundle(
     if not tokenizer.is_file():
         raise FileNotFoundError(f"no tokenizer at {tokenizer}: train one or name another")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    student = prepare(student)
+    student = prepare(student, half)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
         draft = Path(scratch) / folder.name
         draft.mkdir()
@@ -90,15 +93,15 @@ def export_bundle(
     return folder
 
 
-def prepare(student: Student) -> Student:
-    """A copy for inference: evaluation mode, RepViT's training branches folded into single convolutions, weights
-    outside the trunk rounded to half precision (the trunk's change once more when BatchNorm folds into them)."""
+def prepare(student: Student, half: bool = True) -> Student:
+    """A copy for inference: evaluation mode, RepViT's training branches folded into single convolutions and, with
+    `half`, weights rounded to half precision."""
     student = copy.deepcopy(student).eval().requires_grad_(False)
-    round_to_half(student.text_encoder)
-    round_to_half(student.detector)
     for module in list(student.image_encoder.trunk.modules()):
         if hasattr(module, "fuse") and callable(module.fuse):
             _fold(student.image_encoder.trunk, module)
+    if half:
+        round_to_half(student)
     return student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
@@ -127,9 +130,11 @@ def export_graph(student: Student, graph: str, spec: GraphSpec, path: Path) -> N
             output_names=list(spec.outputs),
             dynamic_shapes=dynamic if spec.concept_inputs else None,
             external_data=False,
+            optimize=False,
             verbose=False,
         )
     assert program is not None
+    optimise(program.model)
     program.save(str(path), external_data=False)
     onnx.checker.check_model(str(path))
 

@@ -15,6 +15,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
+HALF = "_half"  # ends the name of a tensor that is stored so
 SMALLEST = 1024  # elements; smaller tensors stay as they are
 
 
@@ -36,8 +37,8 @@ def store_half(path: Path) -> None:
             kept.append(tensor)
             continue
         name = tensor.name
-        kept.append(numpy_helper.from_array(half, name + "_half"))
-        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=onnx.TensorProto.FLOAT))
+        kept.append(numpy_helper.from_array(half, name + HALF))
+        casts.append(helper.make_node("Cast", [name + HALF], [name], to=onnx.TensorProto.FLOAT))
     del graph.initializer[:]
     graph.initializer.extend(kept)
     nodes = list(graph.node)

@@ -14,6 +14,7 @@ from esam3_core.config import DistillConfig, SourceConfig
 from esam3_core.data.paste import CutOut, cut_outs
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
+from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
 from esam3_core.distill.text.phrases import negative_nouns
@@ -40,8 +41,7 @@ class Stage3:
         if config.imagenet and config.student.variant == "en_s":
             load_imagenet(self.student.image_encoder.trunk)
         if config.start:
-            state = torch.load(config.start, map_location="cpu", weights_only=True)
-            self.student.load_state_dict(state["average"])
+            start_from(self.student, Path(config.start))
         # Convolutions are a sixth faster on a CPU with channels last.
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
@@ -120,6 +120,14 @@ class Stage3:
         logits = self.student.detector.align.logits(tokens, summary).transpose(1, 2)  # [B, nouns, N]
         ignored = nn.functional.adaptive_max_pool2d(batch.ignored[:, None], p16.shape[2:]).flatten(1)
         return noun_loss(logits, batch.noun_target.flatten(2), batch.noun_known, ignored)
+
+
+def start_from(student: Student, start: Path) -> None:
+    """Give a student the weights of another run's checkpoint, or of a bundle's folder."""
+    if start.is_dir():
+        load_weights(student, start)
+    else:
+        student.load_state_dict(torch.load(start, map_location="cpu", weights_only=True)["average"])
 
 
 def open_source(source: SourceConfig) -> Source:

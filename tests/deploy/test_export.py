@@ -113,7 +113,7 @@ def test_repvit_folds_into_single_convolutions() -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
             torch.nn.init.uniform_(module.running_var, 0.8, 1.2)
-    folded = prepare(student)  # type: ignore[arg-type]
+    folded = prepare(student, half=False)  # type: ignore[arg-type]
     pixels = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         expected = student.eval().image_encoder.trunk(pixels)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weights of a bundle, read back from its graphs: a bundle is also where further training starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
+from esam3_core.deploy.half import HALF
+from esam3_core.deploy.optimise import TRANSPOSED
+from esam3_core.nn.student import Student
+
+PREFIXES = {"image_encoder": "encoder.", "text_encoder": "encoder.", "detector": "detector."}
+"""Graph -> what its weights' names begin with where the student's begin with the graph's name."""
+UNUSED = ("text_encoder.sentence.", "num_batches_tracked")  # parts of the names of weights that no graph needs
+
+
+def load_weights(student: Student, folder: Path) -> None:
+    """Give a student the weights of a bundle made from the same configuration, in half precision as it keeps them.
+
+    What a graph does not need stays as it is: the sentence head of the text encoder.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        ValueError: if the bundle does not hold a weight of the student in its shape.
+    """
+    found = {name: weight for graph in PREFIXES for name, weight in graph_weights(folder, graph).items()}
+    own = student.state_dict()
+    needed = [name for name in own if not any(part in name for part in UNUSED)]
+    wrong = [name for name in needed if name not in found or found[name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"{folder} does not give {len(wrong)} weights of this student (first {wrong[0]}): "
+            "use the student section of its student.yaml; bundles of RepViT students, whose branches are merged, and "
+            "of older versions cannot be trained further: start from the checkpoint"
+        )
+    student.load_state_dict({name: found[name] for name in needed}, strict=False)
+
+
+def graph_weights(folder: Path, graph: str) -> dict[str, Tensor]:
+    """Weights of one graph by the names that the student gives them, float32.
+
+    Args:
+        folder: the bundle; graph: image_encoder, text_encoder or detector.
+    """
+    weights = {}
+    for tensor in onnx.load(str(folder / f"{graph}.onnx")).graph.initializer:
+        name = tensor.name.removesuffix(HALF)
+        if not name.startswith(PREFIXES[graph]):
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+        values = values.T if name.endswith(TRANSPOSED) else values
+        short = name.removeprefix(PREFIXES[graph]).removesuffix(TRANSPOSED)
+        weights[f"{graph}.{short}"] = torch.tensor(values.copy())
+    return weights
