@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esam3_core.config import MAX_CONCEPT_LENGTH
+from esam3_core.runtime.clean import clean
 from esam3_core.runtime.engines import Engine
 from esam3_core.runtime.errors import BundleError, ConceptError
 
 PAD = 0  # token id
+CLEANINGS = 8  # more than the entities that anybody packs into each other
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ class Prompt:
 
 
 def normalise(concept: Any) -> str:
-    """A concept in lower case with single spaces.
+    """A concept in lower case with single spaces, by CLIP's rules.
 
     Raises:
         ConceptError: it is not a str, is empty, has control characters or is longer than MAX_CONCEPT_LENGTH.
@@ -41,16 +43,27 @@ def normalise(concept: Any) -> str:
         raise ConceptError(
             f"a concept must be a noun phrase such as 'red mug', not {type(concept).__name__} {concept!r}"
         )
-    words = " ".join(unicodedata.normalize("NFC", concept).lower().split())
+    raw = " ".join(concept.split())
+    words = _stable(raw)
     if not words:
         raise ConceptError("a concept is empty: give a noun phrase such as 'red mug'")
     if len(words) > MAX_CONCEPT_LENGTH:
         raise ConceptError(
             f"the concept {words[:24] + '...'!r} has {len(words)} characters: use at most {MAX_CONCEPT_LENGTH}"
         )
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in words):
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in raw + words):
         raise ConceptError(f"the concept {words!r} has control characters: give plain text")
     return words
+
+
+def _stable(text: str) -> str:
+    """Text cleaned until nothing changes: what is normal once is normal for ever."""
+    for _ in range(CLEANINGS):
+        cleaned = clean(text)
+        if cleaned == text:
+            break
+        text = cleaned
+    return text
 
 
 def normalise_all(concepts: Iterable[Any]) -> tuple[str, ...]:

@@ -20,6 +20,10 @@ from esam3_core.runtime.text import TextEncoder
         ("kaffeetasse mit milchkaffee", "kaffeetasse mit milchkaffee"),
         ("茶杯", "茶杯"),
         ("cafe\u0301 cup", "caf\u00e9 cup"),  # one way to write an accent
+        ("salt &amp; pepper", "salt & pepper"),
+        ("woman\u2019s hat", "woman's hat"),  # a telephone's apostrophe
+        ("sch\u00c3\u00b6ne Tasse", "sch\u00f6ne tasse"),  # UTF-8 read as Latin-1
+        ("&amp;" * 4 + "amp;amp;amp; cup", "&&&& cup"),
         ("x" * MAX_CONCEPT_LENGTH, "x" * MAX_CONCEPT_LENGTH),
     ],
 )
