@@ -31,6 +31,7 @@ EXTRAS = {
     "torchvision": "train",
     "timm": "train",
     "safetensors": "train",
+    "matplotlib": "train",
     "onnx": "deploy",
     "onnxscript": "deploy",
 }
