@@ -11,6 +11,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from esam3_core.config_memory import MemoryConfig
+
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
 
@@ -66,6 +68,7 @@ class StudentConfig:
     masks: int = 24  # k, masks decoded per concept: those of the best-scoring queries
     pixel_width: int = 32  # channels of the pixel embedding at stride 4
     text: TextConfig = field(default_factory=TextConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         if self.variant not in TRUNKS:

@@ -16,7 +16,7 @@ import yaml
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from esam3_core.config import DistillConfig, to_dict
+from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.batches import Batch
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.samples import draw_samples
@@ -162,7 +162,9 @@ class Fit:
         ours = json.loads(json.dumps(to_dict(self.config)))
         if path.exists():
             free = {"steps", "decay", "checkpoint_every"}
-            theirs = yaml.safe_load(path.read_text())
+            # Read through the dataclass: what the run's version did not know yet has its default.
+            theirs = to_dict(from_dict(DistillConfig, yaml.safe_load(path.read_text())))
+            theirs = json.loads(json.dumps(theirs))
             changed = [k for k in ours if k not in free and ours[k] != theirs.get(k)]
             if changed:
                 raise ValueError(

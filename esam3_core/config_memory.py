@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every size of a student's memory: what a track remembers and the heads that read it (DESIGN section 4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+KINDS = ("none", "perceiver", "dense")
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Memory of a track: a ring of recent frames and anchors, each a fixed number of latents."""
+
+    kind: str = "none"  # none: tracks are linked detections; perceiver: few latents per frame; dense: every cell
+    width: int = 64  # m, channels of a latent
+    ring: int = 6  # frames kept, the newest ones
+    anchors: int = 2  # frames kept for good: the prompted one and the first confident ones
+    pointers: int = 8  # P, object pointers kept
+    points: int = 4  # K, points (or corners of boxes) a prompt may have
+    exemplars: int = 8  # E, boxes that show one concept
+    latents_global: int = 16  # perceiver: latents that see the whole map
+    latents_2d: int = 25  # perceiver: latents with a place of their own, a square number, one per window
+    perceiver_layers: int = 2
+    encoder_width: int = 64  # channels in which mask and feature are merged
+    encoder_layers: int = 2  # blocks that merge them
+    attention_layers: int = 2  # of memory attention
+    attention_width: int = 64  # channels in which tokens and latents are compared
+    self_layers: int = 1  # first layers of memory attention in which the frame's tokens look at each other
+    ffn: int = 256  # channels of memory attention's feed-forward blocks
+    rope_base: float = 100.0  # RoPE: longest wavelength over the shortest
+    rope_cells: float = 24.0  # RoPE: cells a frame's side counts as, whatever S is
+    head_layers: int = 2  # of the two-way mask decoder
+    head_heads: int = 4
+    head_ffn: int = 256
+    candidates: int = 1  # masks drawn for one prompt; the one with the best expected IoU is given
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown memory {self.kind!r}: choose one of {', '.join(KINDS)}")
+        if math.isqrt(self.latents_2d) ** 2 != self.latents_2d:
+            raise ValueError(f"latents_2d is {self.latents_2d}: it must be a square number, such as 16 or 25")
+        if self.attention_width % 4 or self.width % 4:
+            raise ValueError("width and attention_width must be multiples of 4: RoPE and positions share them by axis")
+        if min(self.ring, self.pointers, self.points) < 1 or self.anchors < 0:
+            raise ValueError("ring, pointers and points must be at least 1, anchors at least 0")
+
+    @property
+    def slots(self) -> int:
+        """M, frames a track remembers at most: the ring and the anchors."""
+        return self.ring + self.anchors
+
+    def tokens(self, size: int) -> int:
+        """L, latents of one remembered frame.
+
+        Args:
+            size: S of the student, pixels.
+        """
+        return (size // 16) ** 2 if self.kind == "dense" else self.latents_global + self.latents_2d
