@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from esam3_core.runtime.errors import CheckpointError
+
 
 class Entries:
     """A checkpoint's tensors by official name. Each is taken once, or left out with a reason.
@@ -27,21 +29,21 @@ class Entries:
         """Look at a tensor without using it.
 
         Raises:
-            ValueError: the checkpoint lacks it.
+            CheckpointError: the checkpoint lacks it.
         """
         if name not in self._tensors:
-            raise ValueError(f"the checkpoint lacks {name}: it is cut short or of another model; download it again")
+            raise CheckpointError(f"the checkpoint lacks {name}: it is of another model or not whole, get it again")
         return self._tensors[name]
 
     def take(self, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
         """Use a tensor, as float32.
 
         Raises:
-            ValueError: the checkpoint lacks it, or it has another shape than the one given.
+            CheckpointError: the checkpoint lacks it, or it has another shape than the one given.
         """
         tensor = self[name]
         if shape is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has the shape {list(tensor.shape)} where {list(shape)} is needed")
+            raise CheckpointError(f"{name} has the shape {list(tensor.shape)} where {list(shape)} is needed")
         self._open.pop(name, None)
         return tensor.float()
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from esam3_core.config import TextConfig
 from esam3_core.convert.entries import Entries
 from esam3_core.nn.clip_text import KERNEL
+from esam3_core.runtime.errors import CheckpointError
 
 HEAD = 64  # channels of an attention head, in every text encoder of the family
 BATCH_NORM_EPS = 1e-5  # torch's default
@@ -26,13 +27,13 @@ def text_config(entries: Entries, prefix: str, context: int | None = None) -> Te
         context: tokens of a prompt; None = the length of the checkpoint's position table.
 
     Raises:
-        ValueError: there is no text encoder of a kind that we know.
+        CheckpointError: there is no text encoder of a kind that we know.
     """
     if f"{prefix}encoder.embedding_layer.weight" in entries:
         return _mobileclip_config(entries, f"{prefix}encoder.", context)
     if f"{prefix}encoder.token_embedding.weight" in entries:
         return _sam3_config(entries, f"{prefix}encoder.", context)
-    raise ValueError(
+    raise CheckpointError(
         f"no text encoder under {prefix or 'the top level'}: neither encoder.embedding_layer.weight (MobileCLIP) nor "
         "encoder.token_embedding.weight (SAM 3) is there; give a merged checkpoint, with image and text encoder"
     )
@@ -46,7 +47,7 @@ def text_state(entries: Entries, prefix: str, config: TextConfig, width: int, ta
         table: one of TABLES.
 
     Raises:
-        ValueError: an entry is missing or has another shape, the context does not suit the position table.
+        CheckpointError: an entry is missing or has another shape, the context does not suit the position table.
     """
     if f"{prefix}encoder.embedding_layer.weight" in entries:
         state = _mobileclip_state(entries, prefix, config, width, table)
@@ -54,7 +55,7 @@ def text_state(entries: Entries, prefix: str, config: TextConfig, width: int, ta
         state = _sam3_state(entries, prefix, config, width, table)
     unknown = entries.unused(prefix)
     if unknown:
-        raise ValueError(f"the text encoder has entries that no layer of ours needs: {', '.join(unknown[:5])}")
+        raise CheckpointError(f"the text encoder has entries that no layer of ours needs: {', '.join(unknown[:5])}")
     return state
 
 
@@ -69,7 +70,7 @@ def _mobileclip_config(entries: Entries, prefix: str, context: int | None) -> Te
     attending = _layers(entries, f"{prefix}transformer.", "pre_norm_mha.1.qkv_proj.weight")
     mixing = _layers(entries, f"{prefix}transformer.", "token_mixer.layer_scale")
     if not attending or mixing not in ([], [0, attending[-1] + 1]):
-        raise ValueError(f"no MobileCLIP that we know has attention in layers {attending} and mixers in {mixing}")
+        raise CheckpointError(f"no MobileCLIP that we know has attention in layers {attending} and mixers in {mixing}")
     return TextConfig(
         kind="clip",
         vocab_size=vocab,
@@ -103,13 +104,14 @@ def fit_table(table: Tensor, context: int, way: str) -> Tensor:
     Upstream cuts it (SAM3-LiteText and later) or squeezes it (the first text students, a table of 77 used at 32).
 
     Raises:
-        ValueError: the context is longer than a table that is to be cut, or `way` is unknown.
+        CheckpointError: the context is longer than a table that is to be cut.
+        ValueError: `way` is unknown.
     """
     if way not in TABLES:
         raise ValueError(f"unknown use of the position table {way!r}: choose {' or '.join(TABLES)}")
     if way == "cut":
         if context > len(table):
-            raise ValueError(f"the checkpoint has positions for {len(table)} tokens: {context} are too many")
+            raise CheckpointError(f"the checkpoint has positions for {len(table)} tokens: {context} are too many")
         return table[:context]
     size = (context, table.shape[1])
     return functional.interpolate(table[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]

@@ -26,3 +26,15 @@ class ConceptError(Esam3Error):
 
 class SourceError(Esam3Error):
     """A video, folder, camera or bag cannot be read."""
+
+
+class PromptError(Esam3Error):
+    """A box, point or mask that shows an object cannot be used."""
+
+
+class MemoryFileError(Esam3Error):
+    """A memory file cannot be written, or cannot be used here."""
+
+
+class CheckpointError(Esam3Error):
+    """A file holds no checkpoint of EfficientSAM3 or SAM 3, or not all of it."""
