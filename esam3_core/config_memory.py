@@ -18,6 +18,7 @@ class MemoryConfig:
     ring: int = 6  # frames kept, the newest ones
     anchors: int = 2  # frames kept for good: the prompted one and the first confident ones
     pointers: int = 8  # P, object pointers kept
+    pointer_span: int = 16  # frames: an older pointer counts as this old
     points: int = 4  # K, points (or corners of boxes) a prompt may have
     exemplars: int = 8  # E, boxes that show one concept
     latents_global: int = 16  # perceiver: latents that see the whole map
@@ -25,6 +26,7 @@ class MemoryConfig:
     perceiver_layers: int = 2
     encoder_width: int = 64  # channels in which mask and feature are merged
     encoder_layers: int = 2  # blocks that merge them
+    mask_layers: int = 2  # halvings of the mask that enters memory: 2 from S/4, 4 from S
     attention_layers: int = 2  # of memory attention
     attention_width: int = 64  # channels in which tokens and latents are compared
     self_layers: int = 1  # first layers of memory attention in which the frame's tokens look at each other
@@ -34,7 +36,7 @@ class MemoryConfig:
     head_layers: int = 2  # of the two-way mask decoder
     head_heads: int = 4
     head_ffn: int = 256
-    candidates: int = 1  # masks drawn for one prompt; the one with the best expected IoU is given
+    candidates: int = 0  # further masks drawn for a prompt that may mean several things; 0 = one mask only
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

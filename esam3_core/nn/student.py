@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from esam3_core.config import StudentConfig
 from esam3_core.nn.clip_text import ClipTextEncoder
 from esam3_core.nn.detector import Detected, Detector
+from esam3_core.nn.exemplar import ExemplarEncoder
+from esam3_core.nn.memory import Memory
 from esam3_core.nn.neck import FPN
 from esam3_core.nn.text import TextEncoder
 from esam3_core.nn.trunk import Trunk
@@ -57,6 +59,9 @@ class Student(nn.Module):
         self.image_encoder = ImageEncoder(config)
         self.text_encoder = TEXT_ENCODERS[config.text.kind](config.text, config.width)
         self.detector = Detector(config)
+        has_memory = config.memory.kind != "none"
+        self.memory = Memory(config) if has_memory else None
+        self.exemplar_encoder = ExemplarEncoder(config.width, config.heads, config.ffn) if has_memory else None
 
     def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:
         """Features with one row per (frame, concept) pair, prompts [C, L, d], padding [C, L]."""

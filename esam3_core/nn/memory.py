@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory of tracks: what is written of a frame, and how the next frame is read with it (DESIGN section 4).
+
+One interface for both kinds. `perceiver` remembers a few latents per frame, `dense` every cell of the map; official
+SAM 3 tracker weights are a `dense` memory of other sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from esam3_core.config import MemoryConfig, StudentConfig
+from esam3_core.nn.memory_attention import MemoryAttention, still_waves
+from esam3_core.nn.memory_encoder import MemoryEncoder
+from esam3_core.nn.perceiver import Perceiver
+from esam3_core.nn.rope import cell_places, rope_waves, sine_places
+from esam3_core.nn.sam_heads import Drawn, SamHeads
+
+INPUT_PLACES = 0.1  # share of the sine table that is added to the tokens before memory attention
+
+
+@dataclass
+class Remembered:
+    """What T tracks remember. M slots of L latents, P pointers."""
+
+    memory: Tensor  # [T, M, L, m]
+    memory_age: Tensor  # int64 [T, M], 0 = anchor, 1..ring = how many written frames ago
+    memory_used: Tensor  # bool [T, M]
+    pointers: Tensor  # [T, P, d]
+    pointer_age: Tensor  # [T, P], frames ago
+    pointer_used: Tensor  # bool [T, P]
+
+
+@dataclass
+class Sighting:
+    """Where T tracks are seen in a frame."""
+
+    masks: Tensor  # [T, S/4, S/4] logits
+    iou: Tensor  # [T] 0..1, expected
+    objectness: Tensor  # [T] logit, above 0 = visible
+    pointer: Tensor  # [T, d]
+
+
+class Memory(nn.Module):
+    """Memory encoder, Perceiver (not for `dense`), memory attention, SAM heads.
+
+    Args:
+        config: of the student; `config.memory.kind` must not be none.
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        own, width = config.memory, config.width
+        if own.kind == "none":
+            raise ValueError("this student has no memory: set memory.kind to perceiver or dense")
+        self.config: MemoryConfig = own
+        self.encoder = MemoryEncoder(width, own.encoder_width, own.width, own.encoder_layers, own.mask_layers)
+        self.perceiver = (
+            Perceiver(own.width, own.latents_global, own.latents_2d, own.perceiver_layers)
+            if own.kind == "perceiver" else None
+        )  # fmt: skip
+        self.attention = MemoryAttention(
+            own.attention_layers, own.self_layers, width, own.width, own.attention_width, own.ffn
+        )
+        self.heads = SamHeads(width, own.head_layers, own.head_heads, own.head_ffn, own.candidates)
+        self.time = nn.Parameter(torch.randn(own.ring + 1, own.width) * 0.1)  # by age, 0 = anchor
+        self.pointer_time = nn.Linear(width, own.width)
+        self.no_memory = nn.Parameter(torch.randn(width) * 0.02)  # added to the tokens of a track without memory
+        self.no_object = nn.Parameter(torch.zeros(own.width))  # added to what is remembered while it is hidden
+        self.no_pointer = nn.Parameter(torch.randn(width) * 0.02)  # pointer of a hidden object
+
+    def memorise(self, p16: Tensor, masks: Tensor, objectness: Tensor, prompted: Tensor) -> Tensor:
+        """What is to be remembered of a frame.
+
+        Args:
+            p16: [1 or T, d, h, w]; masks: [T, 4h, 4w] logits; objectness: [T] logit.
+            prompted: bool [T]; masks that came from outside enter as 0 and 1.
+
+        Returns:
+            [T, L, m]
+        """
+        hard = (masks > 0).to(masks.dtype)
+        shown = torch.where(prompted[:, None, None], hard, masks.sigmoid())
+        x = self.encoder(p16, shown)  # [T, m, h, w]
+        hidden = (objectness <= 0).to(x.dtype)[:, None]
+        x = x + (hidden * self.no_object)[..., None, None]
+        return x.flatten(2).transpose(1, 2) if self.perceiver is None else self.perceiver(x)
+
+    def propagate(
+        self, p16: Tensor, p8: Tensor, p4: Tensor, remembered: Remembered, points: Tensor, labels: Tensor
+    ) -> Sighting:
+        """Look for tracks in a frame.
+
+        Args:
+            p16, p8, p4: features of the frame, [1, ...] (or one row per track).
+            remembered: of T tracks.
+            points: [T, K, 2] x, y in 0..1; labels: int64 [T, K], see `prompt_encoder.LABELS`.
+        """
+        drawn = self.draw(p16, p8, p4, remembered, points, labels)
+        best = self._best(drawn, labels)
+        take = best[:, None, None]
+        masks = torch.gather(drawn.masks, 1, take[..., None].expand(-1, -1, *drawn.masks.shape[2:]))[:, 0]
+        token = torch.gather(drawn.tokens, 1, take.expand(-1, -1, drawn.tokens.shape[-1]))[:, 0]
+        iou = torch.gather(drawn.iou, 1, best[:, None])[:, 0]
+        return Sighting(masks, iou, drawn.objectness, self.point_to(token, drawn.objectness))
+
+    def draw(
+        self, p16: Tensor, p8: Tensor, p4: Tensor, remembered: Remembered, points: Tensor, labels: Tensor
+    ) -> Drawn:
+        """All masks that the heads draw; arguments as for `propagate`."""
+        grid = (p16.shape[2], p16.shape[3])
+        image = self.condition(p16, remembered)
+        return self.heads(image, p8, p4, points, labels, grid)
+
+    def point_to(self, token: Tensor, objectness: Tensor) -> Tensor:
+        """Object pointers [T, d] of mask tokens [T, d]; a hidden object has the learned one."""
+        visible = (objectness > 0).to(token.dtype)[:, None]
+        return visible * self.heads.pointer(token) + (1 - visible) * self.no_pointer
+
+    def condition(self, p16: Tensor, remembered: Remembered) -> Tensor:
+        """Tokens of the frame that know the tracks: [T, N, d]."""
+        width, height, columns = p16.shape[1:]
+        tokens = p16.flatten(2).transpose(1, 2)  # [1, N, d]
+        places = cell_places(height, columns).to(p16)  # [N, 2]
+        key, value, used = self._keys(remembered, (height, columns))
+        attended = self.attention(
+            tokens + INPUT_PLACES * sine_places(places, width), key, value,
+            self._waves(places).to(p16), self._key_waves(remembered, (height, columns)).to(p16), used,
+        )  # fmt: skip
+        known = remembered.memory_used.any(1).to(p16.dtype)[:, None, None]
+        return known * attended + (1 - known) * (tokens + self.no_memory)
+
+    def _keys(self, remembered: Remembered, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys (with places and times), values, and which of them count, of slots and then of pointers."""
+        memory = remembered.memory
+        tracks, slots, latents, width = memory.shape
+        age = remembered.memory_age.clamp(0, self.config.ring)
+        placed = memory + self._latent_places(grid).to(memory) + self.time[age][:, :, None]
+        pointers = remembered.pointers
+        count, parts = pointers.shape[1], pointers.shape[2] // width
+        when = self.pointer_time(self._pointer_waves(remembered.pointer_age, pointers.shape[2]))  # [T, P, m]
+        split = pointers.reshape(tracks, count, parts, width)
+        key = torch.cat([placed.flatten(1, 2), (split + when[:, :, None]).flatten(1, 2)], 1)
+        value = torch.cat([memory.flatten(1, 2), split.flatten(1, 2)], 1)
+        used = torch.cat(
+            [
+                remembered.memory_used[:, :, None].expand(-1, -1, latents).reshape(tracks, slots * latents),
+                remembered.pointer_used[:, :, None].expand(-1, -1, parts).reshape(tracks, count * parts),
+            ],
+            1,
+        )
+        return key, value, used
+
+    def _latent_places(self, grid: tuple[int, int]) -> Tensor:
+        """Sine table of one slot's latents [L, m]; global ones have no place."""
+        if self.perceiver is None:
+            return sine_places(cell_places(*grid), self.config.width)
+        placed = sine_places(self.perceiver.places(*grid), self.config.width)
+        return torch.cat([torch.zeros(self.config.latents_global, self.config.width), placed])
+
+    def _waves(self, places: Tensor) -> Tensor:
+        own = self.config
+        return rope_waves(places, own.attention_width, own.rope_base, own.rope_cells)
+
+    def _key_waves(self, remembered: Remembered, grid: tuple[int, int]) -> Tensor:
+        """Waves of all keys [2, K, c / 2]; global latents and pointers are not turned."""
+        own = self.config
+        slots = remembered.memory.shape[1]
+        pointer_tokens = remembered.pointers.shape[1] * (remembered.pointers.shape[2] // own.width)
+        if self.perceiver is None:
+            slot = self._waves(cell_places(*grid))
+        else:
+            still = still_waves(own.latents_global, own.attention_width)
+            slot = torch.cat([still, self._waves(self.perceiver.places(*grid))], 1)
+        return torch.cat([slot.repeat(1, slots, 1), still_waves(pointer_tokens, own.attention_width)], 1)
+
+    def _pointer_waves(self, age: Tensor, channels: int) -> Tensor:
+        """Sine table of ages [T, P] in frames: [T, P, channels]; sines first, then cosines (SAM 2)."""
+        when = age.clamp(max=float(self.config.pointer_span)) / max(1, self.config.pointer_span - 1)
+        half = channels // 2
+        steps = 2 * (torch.arange(half, device=age.device) // 2) / half
+        angles = when[..., None] / 10000.0 ** steps.to(age.dtype)
+        return torch.cat([angles.sin(), angles.cos()], -1)
+
+    def _best(self, drawn: Drawn, labels: Tensor) -> Tensor:
+        """Which mask is given, int64 [T]: with at most one point the best candidate, else the first mask."""
+        tracks = drawn.iou.shape[0]
+        if self.config.candidates == 0:
+            return torch.zeros(tracks, dtype=torch.int64, device=drawn.iou.device)
+        ambiguous = (labels >= 0).sum(1) <= 1
+        best = 1 + drawn.iou[:, 1:].argmax(1)
+        return torch.where(ambiguous, best, torch.zeros_like(best))

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory attention: the tokens of a frame look at what a track remembers (SAM 2, section 4; EdgeTAM, section 3.2).
+
+RoPE turns only tokens that have a place: cells of the map, 2D latents. Global latents and object pointers have none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from esam3_core.nn.layers import MLP
+from esam3_core.nn.rope import rotate
+
+
+class PlacedAttention(nn.Module):
+    """Attention with one head, whose queries and some of whose keys are rotated.
+
+    Args:
+        width: channels of queries and output.
+        key_width: channels of keys and values.
+        inner: channels in which they are compared, a multiple of 4.
+    """
+
+    def __init__(self, width: int, key_width: int, inner: int) -> None:
+        super().__init__()
+        self.scale = inner**-0.5
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(key_width, inner)
+        self.value = nn.Linear(key_width, inner)
+        self.out = nn.Linear(inner, width)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, waves: Tensor, key_waves: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            query: [B, N, width]; key, value: [B, K, key_width].
+            waves: [2, N, inner / 2], of the queries; key_waves: [2, K, inner / 2], cosine 1 and sine 0 for keys
+                without a place.
+            bias: [B, 1, K], a large negative number for keys that must not be seen.
+        """
+        q = rotate(self.query(query) * self.scale, waves)
+        k = rotate(self.key(key), key_waves)
+        logits = q @ k.transpose(-2, -1)  # [B, N, K]
+        if bias is not None:
+            logits = logits + bias
+        weights = logits.float().softmax(-1).to(query.dtype)
+        return self.out(weights @ self.value(value))
+
+
+class MemoryLayer(nn.Module):
+    """Pre-norm layer: self-attention (some layers), attention to memory, feed-forward."""
+
+    def __init__(self, width: int, memory_width: int, inner: int, ffn: int, sees_itself: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width) if sees_itself else None
+        self.self_attention = PlacedAttention(width, width, inner) if sees_itself else None
+        self.norm2 = nn.LayerNorm(width)
+        self.memory_attention = PlacedAttention(width, memory_width, inner)
+        self.norm3 = nn.LayerNorm(width)
+        self.mlp = MLP(width, ffn, width)
+
+    def forward(
+        self, x: Tensor, key: Tensor, value: Tensor, waves: Tensor, key_waves: Tensor, bias: Tensor
+    ) -> Tensor:
+        if self.norm1 is not None and self.self_attention is not None:
+            y = self.norm1(x)
+            x = x + self.self_attention(y, y, y, waves, waves)
+        x = x + self.memory_attention(self.norm2(x), key, value, waves, key_waves, bias)
+        return x + self.mlp(self.norm3(x))
+
+
+class MemoryAttention(nn.Module):
+    """A stack of memory layers.
+
+    Self-attention of the first layer sees nothing of any track, so all tracks share its cost.
+    """
+
+    def __init__(
+        self, layers: int, self_layers: int, width: int, memory_width: int, inner: int, ffn: int
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            MemoryLayer(width, memory_width, inner, ffn, index < self_layers) for index in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, tokens: Tensor, key: Tensor, value: Tensor, waves: Tensor, key_waves: Tensor, used: Tensor
+    ) -> Tensor:
+        """Look at memory.
+
+        Args:
+            tokens: [1, N, d] of the frame (or [T, N, d]).
+            key, value: [T, K, m], with and without places and times.
+            waves: [2, N, c / 2]; key_waves: [2, K, c / 2], see `PlacedAttention`.
+            used: bool [T, K]; the others are not seen. A track without any gets the mean of nothing useful, but finite.
+
+        Returns:
+            [T, N, d]
+        """
+        bias = (1.0 - used[:, None, :].to(tokens.dtype)) * -1e4  # [T, 1, K]
+        for layer in self.layers:
+            tokens = layer(tokens, key, value, waves, key_waves, bias)
+        return self.norm(tokens)
+
+
+def still_waves(count: int, channels: int) -> Tensor:
+    """Waves that rotate nothing, for tokens without a place: [2, count, channels / 2]."""
+    return torch.stack([torch.ones(count, channels // 2), torch.zeros(count, channels // 2)])

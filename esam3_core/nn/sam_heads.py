@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SAM heads: a track's tokens in a frame -> mask, expected IoU, objectness, object pointer (SAM 2, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esam3_core.nn.layers import MLP
+from esam3_core.nn.memory_encoder import MapNorm
+from esam3_core.nn.prompt_encoder import PromptEncoder
+from esam3_core.nn.two_way import TwoWay
+
+
+@dataclass
+class Drawn:
+    """What the mask decoder says of T tracks; n = 1 + candidates masks each."""
+
+    masks: Tensor  # [T, n, 4h, 4w] logits
+    iou: Tensor  # [T, n] 0..1, expected
+    objectness: Tensor  # [T] logit
+    tokens: Tensor  # [T, n, d], of which pointers are made
+
+
+class MaskDecoder(nn.Module):
+    """Two-way transformer over [objectness, IoU, masks, prompts], then masks at stride 4."""
+
+    def __init__(self, width: int, layers: int, heads: int, ffn: int, candidates: int) -> None:
+        super().__init__()
+        self.count = 1 + candidates
+        self.object_token = nn.Parameter(torch.randn(1, width) * 0.1)
+        self.iou_token = nn.Parameter(torch.randn(1, width) * 0.1)
+        self.mask_tokens = nn.Parameter(torch.randn(self.count, width) * 0.1)
+        self.two_way = TwoWay(layers, width, heads, ffn)
+        self.up8 = nn.ConvTranspose2d(width, width // 4, 2, stride=2)
+        self.norm8 = MapNorm(width // 4)
+        self.up4 = nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2)
+        self.kernels = nn.ModuleList(MLP(width, width, width, width // 8) for _ in range(self.count))
+        self.iou = MLP(width, width, width, self.count)
+        self.objectness = MLP(width, width, width, 1)
+
+    def forward(
+        self, image: Tensor, places: Tensor, p8: Tensor, p4: Tensor, prompts: Tensor, seen: Tensor, grid: tuple[int, int]
+    ) -> Drawn:
+        """Draw.
+
+        Args:
+            image: [T, N, d], tokens of the frame that know the track; places: [N, d]; grid: (h, w), h * w = N.
+            p8: [1 or T, d/4, 2h, 2w]; p4: [1 or T, d/8, 4h, 4w].
+            prompts: [T, n, d]; seen: bool [T, n], which of them count.
+        """
+        tracks, _, width = image.shape
+        own = torch.cat([self.object_token, self.iou_token, self.mask_tokens]).expand(tracks, -1, -1)
+        tokens = torch.cat([own, prompts], 1)
+        hidden = F.pad((1.0 - seen.to(image.dtype)) * -1e4, (own.shape[1], 0))
+        tokens, image = self.two_way(tokens, image, places, hidden[:, None, None, :])
+        x = image.transpose(1, 2).reshape(tracks, width, *grid)
+        x = F.gelu(self.norm8(self.up8(x) + p8))
+        x = F.gelu(self.up4(x) + p4)  # [T, d/8, 4h, 4w]
+        chosen = tokens[:, 2 : 2 + self.count]  # [T, n, d]
+        kernels = torch.stack([kernel(chosen[:, i]) for i, kernel in enumerate(self.kernels)], 1)
+        masks = (kernels @ x.flatten(2)).reshape(tracks, self.count, *x.shape[2:])
+        return Drawn(masks, self.iou(tokens[:, 1]).sigmoid(), self.objectness(tokens[:, 0])[:, 0], chosen)
+
+
+class SamHeads(nn.Module):
+    """Prompt encoder, mask decoder, and the projection that makes a pointer of a mask's token."""
+
+    def __init__(self, width: int, layers: int, heads: int, ffn: int, candidates: int) -> None:
+        super().__init__()
+        self.prompts = PromptEncoder(width)
+        self.masks = MaskDecoder(width, layers, heads, ffn, candidates)
+        self.pointer = MLP(width, width, width, width)
+
+    def forward(
+        self, image: Tensor, p8: Tensor, p4: Tensor, points: Tensor, labels: Tensor, grid: tuple[int, int]
+    ) -> Drawn:
+        """Image tokens [T, N, d] that know the track, fine maps, points [T, K, 2] and labels [T, K] -> what is drawn."""
+        prompts, seen = self.prompts(points, labels)
+        places = self.prompts.grid(*grid)
+        return self.masks(image + self.prompts.no_mask, places, p8, p4, prompts, seen, grid)
