@@ -31,8 +31,12 @@ EXTRAS = {
     "torchvision": "train",
     "timm": "train",
     "safetensors": "train",
+    "lightning_fabric": "train",
+    "tensorboard": "train",
+    "transformers": "sam3",
+    "ray": "ray",
     "matplotlib": "train",
-    "onnx": "deploy",
+    "onnx": "build",
     "onnxscript": "deploy",
 }
 """Module that a robot does not install -> pip extra that brings it."""

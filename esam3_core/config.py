@@ -11,10 +11,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from esam3_core.config_fit import FitConfig, TeacherConfig
 from esam3_core.config_memory import MemoryConfig
 
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
+TRACKERS = ("auto", "iou", "memory")
 
 TRUNKS = {
     "ev_s": "efficientvit_b0",
@@ -107,8 +109,15 @@ class TrackerConfig:
     detect_every: int = 1  # run concept detection every n-th processed frame
     max_tracks: int = 16
     reach: float = 1.0  # box diagonals a track may be from where it is expected; 0 = masks must overlap
+    tracker: str = "auto"  # iou: links detections; memory: also remembers; auto: memory where the bundle has one
+    memory_age: float = 30.0  # memory: s of image time an unseen track is remembered
+    keep_alive: float = 3.0  # memory: s of image time a track is shown while no detection agrees with it
+    write_iou: float = 0.5  # memory: expected mask IoU from which a frame is remembered
+    recondition_score: float = 0.8  # memory: score from which a detection that agrees corrects the memory
 
     def __post_init__(self) -> None:
+        if self.tracker not in TRACKERS:
+            raise ValueError(f"unknown tracker {self.tracker!r}: choose one of {', '.join(TRACKERS)}")
         _check_ranges(
             self,
             match_iou=(0, 1),
@@ -120,6 +129,10 @@ class TrackerConfig:
             detect_every=(1, 1000),
             max_tracks=(1, 1000),
             reach=(0, 100),
+            memory_age=(0, 86400),
+            keep_alive=(0, 86400),
+            write_iou=(0, 1),
+            recondition_score=(0, 1),
         )
 
 
@@ -281,3 +294,5 @@ class DistillConfig:
     average: float = 0.998  # decay of the weights' running average, which is what is exported
     checkpoint_every: float = 180.0  # s
     seed: int = 0
+    fit: FitConfig = field(default_factory=FitConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)  # adds its terms to the loss

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fit loop: steps, schedule, running average, checkpoints, log. Resumes to the exact step."""
+"""The fit loop: steps, schedule, running average, checkpoints, log. Resumes to the exact step, on one process or many."""
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -13,19 +12,24 @@ from typing import Any
 
 import torch
 import yaml
+from lightning_fabric import Fabric
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from esam3_core.config import DistillConfig, from_dict, to_dict
-from esam3_core.distill.batches import Batch
+from esam3_core.distill.activations import forget_activations
+from esam3_core.distill.processes import make_fabric, whole
 from esam3_core.distill.report import draw_curves
-from esam3_core.distill.samples import draw_samples
-from esam3_core.distill.stage3 import Stage3
+from esam3_core.distill.run_log import RunLog
+from esam3_core.distill.stage import Numbered, RunConfig, Stage
+from esam3_core.nn.student import Student
 
 SHOWN_STEP = 10**9  # number of the batch that sample pictures show; no run gets there
+FREE = {"steps", "decay", "checkpoint_every"}  # what may change when a run goes on
 
 
-def rate_share(step: int, config: DistillConfig) -> float:
+def rate_share(step: int, config: RunConfig) -> float:
     """Share of the learning rate at a step: warm-up, plateau, cosine decay to a fiftieth."""
     if step < config.warmup:
         return (step + 1) / config.warmup
@@ -35,82 +39,123 @@ def rate_share(step: int, config: DistillConfig) -> float:
     return 0.02 + 0.98 * 0.5 * (1 - math.cos(math.pi * max(left, 0) / config.decay))
 
 
+class Step(nn.Module):
+    """A stage's loss as one module, so that gradients meet between processes wherever they arise."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+        self.student, self.helpers = stage.student, stage.helpers
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        return self.stage.loss(batch)
+
+
 class Fit:
-    """One run in one folder: `config.yaml`, `last.pt`, `log.jsonl`, `curves.png`, `samples.png`.
+    """One run in one folder: `config.yaml`, `last.pt`, `log.jsonl`, `curves.png`, `samples.png`, `tensorboard/`.
 
     Args:
         config: of the run.
         folder: of the run; a checkpoint in it is continued.
+        stage: what is trained; default: stage 3.
+        fabric: processes and devices; default: what `torchrun` started, or this process alone.
+        workers: processes that load data, for each that trains.
 
     Raises:
         ValueError: if the folder holds a run with another configuration.
     """
 
-    def __init__(self, config: DistillConfig, folder: Path) -> None:
-        self.config, self.folder = config, folder
-        self.stage = Stage3(config)
-        groups = self.stage.parameters()
+    def __init__(
+        self, config: RunConfig, folder: Path, stage: Stage | None = None, fabric: Fabric | None = None, workers: int = 1
+    ) -> None:
+        self.config, self.folder, self.workers = config, folder, workers
+        self.fabric = fabric or make_fabric(config.fit)
+        self.stage = stage or _stage3(config)
+        self.stage.parameters()  # what never trains needs no place in the exchange of gradients
+        if config.fit.checkpointing:
+            forget_activations(self.stage.student)
+        self.module: Any = self.fabric.setup_module(Step(self.stage))
+        self.stage.to(self.fabric.device)
+        groups = self.stage.parameters()  # again: sharing weights out makes new tensors of them
         self.rates = [float(group.pop("rate")) for group in groups]  # type: ignore[arg-type]
         self.optimiser = torch.optim.AdamW(groups, lr=config.rate, weight_decay=config.weight_decay)
-        self.average = {k: v.clone() for k, v in self.stage.student.state_dict().items()}
+        self.average = {k: v.detach().clone() for k, v in self.stage.student.state_dict().items()}
         self.step = 0
         self.bad_steps = 0
         self.shown_batch = self.stage.batches(0).batch(SHOWN_STEP)
         self._remember_config()
         if self.checkpoint.exists():
             self._resume()
+        first = self.fabric.is_global_zero
+        self.log = RunLog(folder, self.step, self.pictures) if first else None
 
     @property
     def checkpoint(self) -> Path:
         """Where the run's state lies."""
         return self.folder / "last.pt"
 
+    @property
+    def pictures(self) -> int:
+        """Seen in one step, by all processes."""
+        return self.config.pictures * self.config.fit.accumulate * self.fabric.world_size
+
     def run(self) -> None:
         """Train to the last step."""
-        student = self.stage.student
-        loader = DataLoader(
-            self.stage.batches(self.step), batch_size=None, num_workers=1, prefetch_factor=4
+        begun, accumulate = self.step, self.config.fit.accumulate
+        numbered = Numbered(
+            self.stage.batches(0), self.step, self.fabric.world_size, self.fabric.global_rank, accumulate
         )
-        progress = tqdm(total=self.config.steps, initial=self.step, unit="step", smoothing=0.05)
+        loader = iter(DataLoader(numbered, batch_size=None, num_workers=self.workers, prefetch_factor=4))
+        progress = tqdm(
+            total=self.config.steps, initial=self.step, unit="step", smoothing=0.05, disable=self.log is None
+        )
         saved = time.monotonic()
-        waiting = time.monotonic()
-        for batch in loader:
-            if self.step >= self.config.steps:
-                break
-            waited = time.monotonic() - waiting
-            terms = self.train_step(batch)
-            self._log(terms, waited)
-            progress.set_postfix(
-                loss=f"{terms['total']:.2f}", query=f"{terms['query']:.2f}", dice=f"{terms['dice']:.2f}",
-                presence=f"{terms['presence']:.2f}", wait=f"{waited:.2f}s", refresh=False,
-            )
-            progress.update()
-            if time.monotonic() - saved > self.config.checkpoint_every:
+        while self.step < self.config.steps:
+            start = time.monotonic()
+            batches = [next(loader) for _ in range(accumulate)]
+            waited = time.monotonic() - start
+            terms = self.train_step(*batches)
+            self._note(terms, waited, time.monotonic() - start - waited, progress)
+            if self._agreed(time.monotonic() - saved > self.config.checkpoint_every):
                 self.save()
                 saved = time.monotonic()
-            waiting = time.monotonic()
         progress.close()
         self.save()
-        student.load_state_dict(self.average)
+        if self.log is not None:
+            print(self.log.speed(self.step - begun))
+            self.log.close()
+        if self.config.fit.strategy == "ddp" or self.fabric.world_size == 1:
+            self.stage.student.load_state_dict(self.average)
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step; a loss or gradient that is not finite changes nothing but a counter."""
+    def train_step(self, *batches: Any) -> dict[str, float]:
+        """One step from the mean gradient of its batches, over all processes; a loss or gradient that is not finite
+        changes nothing but a counter."""
         self.stage.train_mode(self.step)
         share = rate_share(self.step, self.config)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
-        total, terms = self.stage.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
-        if torch.isfinite(total):
-            total.backward()
+        sums: dict[str, float] = {}
+        for place, batch in enumerate(batches):
+            with self.fabric.no_backward_sync(self.module, enabled=place < len(batches) - 1):
+                total, terms = self.module(self.fabric.to_device(batch))
+                if not torch.isfinite(total):
+                    total = total * float("nan")  # spoils the gradient of all processes: they skip the step together
+                self.fabric.backward(total / len(batches))
+            for name, value in {"total": float(total.detach()), **terms}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(batches)
         trained = [p for g in self.optimiser.param_groups for p in g["params"] if p.grad is not None]
-        if trained and torch.isfinite(torch.nn.utils.clip_grad_norm_(trained, self.config.clip)):
+        if trained and torch.isfinite(whole(nn.utils.clip_grad_norm_(trained, self.config.clip))):
             self.optimiser.step()
         else:
             self.bad_steps += 1
         self._update_average()
         self.step += 1
-        return {"total": float(total.detach()), **terms}
+        return sums
+
+    def _agreed(self, wish: bool) -> bool:
+        """What the first process wants: all must take part in a checkpoint."""
+        return bool(self.fabric.broadcast(wish)) if self.fabric.world_size > 1 else wish
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -123,59 +168,78 @@ class Fit:
 
     def save(self) -> None:
         """Write the run's state; a kill in between leaves the previous one."""
+        random = self.fabric.all_gather(torch.get_rng_state()).reshape(self.fabric.world_size, -1).cpu()
         state = {
             "step": self.step,
-            "student": self.stage.student.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "random": torch.get_rng_state(),
+            "student": whole(self.stage.student.state_dict()),
+            "average": whole(self.average),
+            "optimiser": whole(self.optimiser.state_dict()),
+            "helpers": whole(self.stage.helpers.state_dict()),
+            "random": random[0].clone(),
+            "others_random": random[1:].clone(),
             "bad_steps": self.bad_steps,
         }
-        draft = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, draft)
-        os.replace(draft, self.checkpoint)
+        if self.log is not None:
+            draft = self.checkpoint.with_suffix(".tmp")
+            try:
+                torch.save(state, draft)
+                os.replace(draft, self.checkpoint)
+            finally:
+                draft.unlink(missing_ok=True)  # a full disk must not stay full of half a checkpoint
+            self._show(state["average"])
+        self.fabric.barrier()
+
+    def _show(self, average: dict[str, Tensor]) -> None:
+        assert self.log is not None
         draw_curves(self.folder / "log.jsonl", self.folder / "curves.png")
-        shown = copy.deepcopy(self.stage.student)
-        shown.load_state_dict(self.average)
-        draw_samples(shown, self.shown_batch, self.folder / "samples.png")
+        with torch.random.fork_rng(devices=[]):
+            shown = Student(self.stage.student.config)
+        shown.load_state_dict(average)
+        self.stage.draw(shown, self.shown_batch, self.folder / "samples.png")
+        self.log.picture(self.folder / "samples.png", self.step)
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.stage.student.load_state_dict(state["student"])
+        self.stage.helpers.load_state_dict(state.get("helpers", {}))
         self.optimiser.load_state_dict(state["optimiser"])
-        self.average = state["average"]
+        for name, value in state["average"].items():
+            self.average[name].copy_(value)
         self.step, self.bad_steps = state["step"], state["bad_steps"]
-        torch.set_rng_state(state["random"])
-        self._cut_log()
-
-    def _cut_log(self) -> None:
-        """Take from the log what a killed run wrote after its last checkpoint: those steps come again."""
-        path = self.folder / "log.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        # The first `step` lines are those steps; only the last line of a log can be torn.
-        path.write_text("".join(f"{line}\n" for line in lines[: self.step]))
+        random = [state["random"], *state.get("others_random", ())]
+        if self.fabric.global_rank < len(random):
+            torch.set_rng_state(random[self.fabric.global_rank])
 
     def _remember_config(self) -> None:
         """Keep the configuration beside the run; only its length may change when it goes on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "config.yaml"
         ours = json.loads(json.dumps(to_dict(self.config)))
         if path.exists():
-            free = {"steps", "decay", "checkpoint_every"}
             # Read through the dataclass: what the run's version did not know yet has its default.
-            theirs = to_dict(from_dict(DistillConfig, yaml.safe_load(path.read_text())))
+            theirs = to_dict(from_dict(type(self.config), yaml.safe_load(path.read_text())))
             theirs = json.loads(json.dumps(theirs))
-            changed = [k for k in ours if k not in free and ours[k] != theirs.get(k)]
+            changed = [k for k in ours if k not in FREE and ours[k] != theirs.get(k)]
             if changed:
                 raise ValueError(
                     f"{self.folder} holds a run with another {', '.join(changed)}: "
                     "continue with its config.yaml or choose a new folder"
                 )
-        path.write_text(yaml.safe_dump(ours, sort_keys=False))
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(ours, sort_keys=False))
 
-    def _log(self, terms: dict[str, float], waited: float) -> None:
-        line = {"step": self.step, **{k: round(v, 5) for k, v in terms.items()}, "wait": round(waited, 3)}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    def _note(self, terms: dict[str, float], waited: float, worked: float, progress: Any) -> None:
+        if self.log is None:
+            return
+        self.log.add(self.step, terms, self.optimiser.param_groups[0]["lr"], waited, worked)
+        shown = {name: f"{value:.2f}" for name, value in list(terms.items())[:4]}
+        progress.set_postfix(shown | {"wait": f"{waited:.2f}s"}, refresh=False)
+        progress.update()
 
 
+def _stage3(config: RunConfig) -> Stage:
+    from esam3_core.distill.stage3 import Stage3
+
+    assert isinstance(config, DistillConfig)
+    return Stage3(config)

@@ -17,6 +17,8 @@ from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
+from esam3_core.distill.samples import draw_samples
+from esam3_core.distill.stage import Stage
 from esam3_core.distill.text.phrases import negative_nouns
 from esam3_core.nn.student import Student
 from esam3_core.nn.text import load_text_encoder, pad_mask
@@ -24,7 +26,7 @@ from esam3_core.nn.trunk import load_imagenet
 from esam3_core.scenes.vocabulary import NOUNS
 
 
-class Stage3:
+class Stage3(Stage):
     """What the fit loop needs: a student, batches, a loss.
 
     Args:
@@ -112,6 +114,10 @@ class Stage3:
         total = sum(getattr(self.weights, name) * value for name, value in terms.items())
         assert isinstance(total, Tensor)
         return total, {name: float(value.detach()) for name, value in terms.items()}
+
+    def draw(self, student: Student, batch: Batch, picture: Path) -> None:
+        """Draw what a student finds in a batch."""
+        draw_samples(student, batch, picture)
 
     def noun_term(self, p16: Tensor, batch: Batch) -> Tensor:
         """Every image token against every noun of the vocabulary."""

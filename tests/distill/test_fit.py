@@ -24,6 +24,7 @@ from esam3_core.deploy import export
 from esam3_core.distill.commands import read_config
 from esam3_core.distill.fit import Fit, rate_share
 from esam3_core.distill.release import load_run
+from esam3_core.distill.run_log import TIMES
 from esam3_core.distill.stage3 import Stage3
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +47,7 @@ def whole_run(tiny_run: DistillConfig, tmp_path_factory: pytest.TempPathFactory)
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "wait"} for row in rows]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
 
 
 def state_of(folder: Path) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_everything_a_person_wants_to_see(whole_run: Path, tiny_run: DistillConfig) -> None:
     assert {path.name for path in whole_run.iterdir()} == {
-        "config.yaml", "last.pt", "log.jsonl", "curves.png", "samples.png",
+        "config.yaml", "last.pt", "log.jsonl", "curves.png", "samples.png", "tensorboard",
     }  # fmt: skip
     log = read_log(whole_run)
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a training run is computed, and which teacher it has: what all three stages share (DESIGN section 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+STRATEGIES = ("ddp", "fsdp")
+TEACHERS = ("none", "sam3", "student", "official")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How the fit loop computes a step. One process or many: the number of processes stands in no configuration."""
+
+    precision: str = "32-true"  # bf16-mixed: products in bfloat16, weights in float32
+    strategy: str = "ddp"  # between processes: ddp: each holds all weights; fsdp: each holds a share of them
+    accumulate: int = 1  # batches whose gradients are averaged into one step, in each process
+    checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"unknown strategy {self.strategy!r}: choose one of {', '.join(STRATEGIES)}")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate is {self.accumulate}: it must be at least 1")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Who teaches."""
+
+    kind: str = "none"  # sam3: through transformers; student: one of ours; official: an imported checkpoint
+    path: str = ""  # sam3: folder or name on the hub; student: run, checkpoint or bundle; official: file
+    size: int = 0  # side of the teacher's input, pixels; 0 = the teacher's own
+    precision: str = "float32"  # float32, bfloat16: of the teacher's weights
+
+    def __post_init__(self) -> None:
+        if self.kind not in TEACHERS:
+            raise ValueError(f"unknown teacher {self.kind!r}: choose one of {', '.join(TEACHERS)}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"unknown teacher precision {self.precision!r}: choose float32 or bfloat16")
+        if self.kind != "none" and not self.path:
+            raise ValueError(f"the {self.kind} teacher needs a path")

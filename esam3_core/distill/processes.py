@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes and devices of a run: this one alone, or those that `torchrun` started, on one machine or many."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import nn
+
+from esam3_core.config_fit import FitConfig
+
+
+def make_fabric(config: FitConfig, device: str = "auto") -> Fabric:
+    """Join the processes that `torchrun` started; without it, be the only one.
+
+    Args:
+        config: precision, and how weights are shared between processes.
+        device: auto, cpu or cuda.
+    """
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    processes, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    strategy: Strategy | str = "auto"
+    if processes > 1:
+        strategy = DDPStrategy(find_unused_parameters=True) if config.strategy == "ddp" else _sharding(processes)
+    fabric = Fabric(
+        accelerator=device,
+        devices=local if processes > 1 else 1,
+        num_nodes=max(1, processes // local),
+        strategy=strategy,
+        precision=config.precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def _sharding(processes: int) -> ModelParallelStrategy:
+    """Every process holds a share of each weight of the student (ZeRO-3; torch's `fully_shard`)."""
+    from torch.distributed.fsdp import fully_shard
+
+    def share(module: nn.Module, mesh: Any) -> nn.Module:
+        return fully_shard(module, mesh=mesh["data_parallel"])
+
+    return ModelParallelStrategy(parallelize_fn=share, data_parallel_size=processes, tensor_parallel_size=1)
+
+
+def whole(value: Any) -> Any:
+    """Tensors that are shared out between processes as whole ones, in nested dicts and lists; all processes call it."""
+    if isinstance(value, dict):
+        return {name: whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    if isinstance(value, torch.Tensor) and hasattr(value, "full_tensor"):
+        return value.full_tensor()
+    return value
