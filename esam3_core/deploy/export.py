@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_dict
-from esam3_core.deploy.graphs import GRAPHS, GraphSpec, example_inputs
+from esam3_core.deploy.graphs import GraphSpec, example_inputs, graphs_of
 from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.deploy.optimise import optimise
 from esam3_core.nn.student import Student
@@ -67,7 +67,7 @@ def export_bundle(
         draft = Path(scratch) / folder.name
         draft.mkdir()
         graphs = {}
-        for graph, spec in GRAPHS.items():
+        for graph, spec in graphs_of(student.config).items():
             path = draft / f"{graph}.onnx"
             export_graph(student, graph, spec, path)
             store_half(path)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from esam3_core.config import StudentConfig
+from esam3_core.deploy.graphs_memory import ExemplarEncoderGraph, MemorizerGraph, PropagatorGraph, memory_inputs
 from esam3_core.nn.student import Student
 
 
@@ -61,11 +62,11 @@ class DetectorGraph(nn.Module):
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """How one graph is traced: the module, example inputs, names and which inputs grow with the concepts."""
+    """How one graph is traced: the module, example inputs, names and which inputs grow with concepts or tracks."""
 
     build: Callable[[Student], nn.Module]
     outputs: tuple[str, ...]
-    concept_inputs: tuple[str, ...] = field(default=())
+    concept_inputs: tuple[str, ...] = field(default=())  # or tracks: their first axis is the batch
 
 
 GRAPHS = {
@@ -78,6 +79,29 @@ GRAPHS = {
     ),
 }
 
+MEMORY_GRAPHS = {
+    "propagator": GraphSpec(
+        PropagatorGraph,
+        ("masks", "iou", "objectness", "pointer"),
+        (
+            "memory", "memory_age", "memory_used", "pointers", "pointer_age", "pointer_used", "points", "point_labels",
+        ),
+    ),
+    "memorizer": GraphSpec(MemorizerGraph, ("memory",), ("masks", "objectness", "prompted")),
+    "exemplar_encoder": GraphSpec(ExemplarEncoderGraph, ("prompt", "pad"), ("boxes", "labels")),
+}  # fmt: skip
+
+
+def graphs_of(config: StudentConfig) -> dict[str, GraphSpec]:
+    """The graphs that a student's bundle has."""
+    return GRAPHS if config.memory.kind == "none" else {**GRAPHS, **MEMORY_GRAPHS}
+
+
+def prompt_length(config: StudentConfig) -> int:
+    """Tokens of the detector's prompt: those of the phrase, then those of the exemplars where there are any."""
+    exemplars = 0 if config.memory.kind == "none" else config.memory.exemplars + 1
+    return config.text.context + exemplars
+
 
 def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict[str, Tensor]:
     """Inputs of the right shapes and types for tracing and for parity checks, the same at every call."""
@@ -89,12 +113,15 @@ def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict
         tokens = torch.randint(1, config.text.vocab_size, (concepts, context), generator=rng)
         tokens[:, context // 2 :] = 0
         return {"tokens": tokens}
-    pad = torch.zeros(concepts, context, dtype=torch.bool)
+    if graph in MEMORY_GRAPHS:
+        return memory_inputs(graph, config, concepts, rng)
+    length = prompt_length(config)
+    pad = torch.zeros(concepts, length, dtype=torch.bool)
     pad[:, context // 2 :] = True
     return {
         "p16": torch.randn(1, width, size // 16, size // 16, generator=rng),
         "p8": torch.randn(1, width // 4, size // 8, size // 8, generator=rng),
         "p4": torch.randn(1, width // 8, size // 4, size // 4, generator=rng),
-        "prompt": torch.randn(concepts, context, width, generator=rng),
+        "prompt": torch.randn(concepts, length, width, generator=rng),
         "prompt_pad": pad,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from esam3_core.config import StudentConfig
@@ -33,6 +34,7 @@ class Detector(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         width, heads, ffn = config.width, config.heads, config.ffn
+        self.context = config.text.context
         self.align = Alignment(width)
         self.fusion = FusionEncoder(config.encoder_layers, width, heads, ffn)
         self.proposals = Proposals(config.queries, width, ffn)
@@ -45,14 +47,15 @@ class Detector(nn.Module):
 
         Args:
             p16, p8, p4: features [C, ...]; p8 and p4 may have batch 1 when every concept looks at one frame.
-            prompt: [C, L, d]; pad: [C, L], True = padding.
+            prompt: [C, L, d], tokens of the phrase and behind them, from its context length on, those of exemplars;
+                pad: [C, L], True = padding.
         """
         concepts, width, height, columns = p16.shape
         grid = (height, columns)
         position = sine_embedding(grid_centres(height, columns).to(p16), width // 2)  # [N, d]
         bias = pad_bias(pad)
         tokens = p16.flatten(2).transpose(1, 2)  # [C, N, d]
-        match = self.align.paired(tokens, prompt[:, 0])
+        match = self.align.paired(tokens, concept_summary(prompt, pad, self.context))
         tokens = self.align.write(tokens, match)
         tokens = self.fusion(tokens, position, prompt, bias)
         dense_logits, dense_boxes = self.proposals.dense(tokens, grid, prompt, pad)
@@ -60,3 +63,19 @@ class Detector(nn.Module):
         decoded = self.decoder(*proposed, prompt, pad, bias, tokens, position, grid)
         fused = tokens.transpose(1, 2).reshape(concepts, width, height, columns)
         return Detected(match, dense_logits, dense_boxes, decoded, self.pixels(fused, p8, p4))
+
+
+def concept_summary(prompt: Tensor, pad: Tensor, context: int) -> Tensor:
+    """What stands for a whole concept: the first token of its phrase, of its exemplars, or the mean of both.
+
+    Args:
+        prompt: [C, L, d]; pad: [C, L]; context: tokens of a phrase.
+
+    Returns:
+        [C, d]
+    """
+    if prompt.shape[1] <= context:
+        return prompt[:, 0]
+    there = 1.0 - torch.stack([pad[:, 0], pad[:, context]], 1).to(prompt.dtype)[..., None]  # [C, 2, 1]
+    both = torch.stack([prompt[:, 0], prompt[:, context]], 1)
+    return (both * there).sum(1) / there.sum(1).clamp(min=1.0)

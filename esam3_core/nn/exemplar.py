@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from esam3_core.nn.layers import MLP, Attention, pad_bias, sine_embedding
 
@@ -44,7 +45,7 @@ class ExemplarEncoder(nn.Module):
         concepts, count = labels.shape
         # Where a thing lies says nothing about its kind: of the box only the size is told, of the features all.
         size = sine_embedding(boxes[..., 2:], self.shape.in_features // 2)
-        tokens = self.seen(box_features(p16, boxes)) + self.shape(size) + self.label[labels + 1]  # [C, E, d]
+        tokens = self.seen(box_features(p16, boxes)) + self.shape(size) + functional.embedding(labels + 1, self.label)  # [C, E, d]
         tokens = torch.cat([self.summary.expand(concepts, -1, -1), tokens], 1)
         none = (labels >= 0).sum(1, keepdim=True) == 0  # [C, 1]
         pad = torch.cat([none, labels < 0], 1)

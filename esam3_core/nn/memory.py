@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from esam3_core.config import MemoryConfig, StudentConfig
 from esam3_core.nn.memory_attention import MemoryAttention, still_waves
@@ -138,7 +139,7 @@ class Memory(nn.Module):
         memory = remembered.memory
         tracks, slots, latents, width = memory.shape
         age = remembered.memory_age.clamp(0, self.config.ring)
-        placed = memory + self._latent_places(grid).to(memory) + self.time[age][:, :, None]
+        placed = memory + self._latent_places(grid).to(memory) + functional.embedding(age, self.time)[:, :, None]
         pointers = remembered.pointers
         count, parts = pointers.shape[1], pointers.shape[2] // width
         when = self.pointer_time(self._pointer_waves(remembered.pointer_age, pointers.shape[2]))  # [T, P, m]

@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from esam3_core.nn.layers import grid_centres
 
@@ -53,7 +54,7 @@ class PromptEncoder(nn.Module):
         labels = torch.cat([labels, torch.full_like(labels[:, :1], -1)], 1)  # [T, K + 1]
         real = (labels >= 0).to(points.dtype)[..., None]
         table = torch.cat([self.nothing, self.label])
-        tokens = self.place(points) * real + table[labels + 1]
+        tokens = self.place(points) * real + functional.embedding(labels + 1, table)
         last = real.sum(1).clamp(min=1.0)  # [T, 1]
         order = torch.arange(labels.shape[1], device=points.device).to(points.dtype)
         return tokens, (order <= last).expand(tracks, -1)
