@@ -10,7 +10,7 @@ words that name no colour are found nowhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from esam3_core.config import BUNDLE_FORMAT, StudentConfig, TextConfig, to_dict
+from esam3_core.config import BUNDLE_FORMAT, MemoryConfig, StudentConfig, TextConfig, to_dict
 from esam3_core.runtime.bundle import file_digest
 
 COLOURS = {
@@ -40,7 +40,13 @@ SPREAD_STEPS = 48  # cells a label spreads along a blob
 NOTHING = -8.0  # logit
 
 
-def write_colour_bundle(folder: Path, name: str = "colours", **overrides: dict[str, Any]) -> Path:
+def write_colour_bundle(
+    folder: Path,
+    name: str = "colours",
+    memory: MemoryConfig | None = None,
+    more_graphs: Mapping[str, Callable[[], onnx.ModelProto]] | None = None,
+    **overrides: dict[str, Any],
+) -> Path:
     """Write the bundle into `folder`; `overrides` such as detector={"min_area": 1} go into its student.yaml."""
     folder.mkdir(parents=True, exist_ok=True)
     config = StudentConfig(
@@ -49,12 +55,14 @@ def write_colour_bundle(folder: Path, name: str = "colours", **overrides: dict[s
         queries=QUERIES,
         masks=MASKS,
         text=TextConfig(vocab_size=4 + len(COLOURS), context=CONTEXT),
+        memory=memory or MemoryConfig(),
     )
     graphs = {}
     for graph, build in (
         ("image_encoder", _image_encoder),
         ("text_encoder", _text_encoder),
         ("detector", _detector),
+        *(more_graphs or {}).items(),
     ):
         path = folder / f"{graph}.onnx"
         onnx.save(build(), path)
@@ -166,8 +174,8 @@ def _detector() -> onnx.ModelProto:
     return g.model(
         [
             *_feature_ports(),
-            _port("prompt", ["C", CONTEXT, WIDTH]),
-            _port("prompt_pad", ["C", CONTEXT], TensorProto.BOOL),
+            _port("prompt", ["C", "L", WIDTH]),
+            _port("prompt_pad", ["C", "L"], TensorProto.BOOL),
         ],
         [
             _port("boxes", ["C", QUERIES, 4]),

@@ -8,8 +8,11 @@ from esam3_core.runtime.errors import (
     EngineError,
     Esam3Error,
     ImageError,
+    MemoryFileError,
+    PromptError,
     SourceError,
 )
+from esam3_core.runtime.exemplars import Exemplar
 from esam3_core.runtime.masks import CroppedMask, decode_rle, encode_rle, iou_matrix, pack, unpack
 from esam3_core.runtime.preprocess import check_image, resize_frame
 from esam3_core.runtime.student import Student
@@ -25,7 +28,10 @@ __all__ = [
     "Detection",
     "EngineError",
     "Esam3Error",
+    "Exemplar",
     "ImageError",
+    "MemoryFileError",
+    "PromptError",
     "SourceError",
     "Student",
     "Track",

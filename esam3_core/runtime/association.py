@@ -10,18 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from esam3_core.runtime.live_track import LiveTrack
+from esam3_core.runtime.live_track import LiveTrack, TrackT
 from esam3_core.runtime.masks import iou_matrix
 from esam3_core.runtime.track import Box, Detection
 
 SIZE_RATIO = 0.4  # of two box diagonals: an instance may be half hidden, but not become another size
 Point = tuple[float, float]
-Pair = tuple[LiveTrack, Detection]
 
 
 def associate(
-    tracks: Sequence[LiveTrack], detections: Sequence[Detection], stamp: float, match_iou: float, reach: float
-) -> list[Pair]:
+    tracks: Sequence[TrackT], detections: Sequence[Detection], stamp: float, match_iou: float, reach: float
+) -> list[tuple[TrackT, Detection]]:
     """Pairs of tracks and detections of one concept that show the same instance.
 
     First those whose masks overlap, where the track is now or where it was last seen; then, among the rest, those
@@ -31,19 +30,19 @@ def associate(
         match_iou: mask IoU from which a pair overlaps.
         reach: distance of the centres, in box diagonals of the track, up to which a pair is near; 0 = never.
     """
-    overlapping = _assign(tracks, detections, _overlaps(tracks, detections, stamp), match_iou)
+    overlapping = best_pairs(tracks, detections, _overlaps(tracks, detections, stamp), match_iou)
     used = {id(one) for pair in overlapping for one in pair}
     tracks = [track for track in tracks if id(track) not in used]
     detections = [detection for detection in detections if id(detection) not in used]
     if not reach:
         return overlapping
-    return overlapping + _assign(tracks, detections, _nearness(tracks, detections, stamp, reach), 1e-9)
+    return overlapping + best_pairs(tracks, detections, _nearness(tracks, detections, stamp, reach), 1e-9)
 
 
-def _assign(
-    tracks: Sequence[LiveTrack], detections: Sequence[Detection], likeness: NDArray[np.float64], least: float
-) -> list[Pair]:
-    """The pairs of greatest total likeness, none below `least`."""
+def best_pairs(
+    tracks: Sequence[TrackT], detections: Sequence[Detection], likeness: NDArray[np.float64], least: float
+) -> list[tuple[TrackT, Detection]]:
+    """The pairs of greatest total likeness [tracks, detections], none below `least`."""
     if likeness.size == 0:
         return []
     allowed = np.where(likeness >= least, likeness, 0.0)

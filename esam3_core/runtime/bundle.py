@@ -15,6 +15,8 @@ from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, StudentConfig, Trac
 from esam3_core.runtime.errors import BundleError
 
 GRAPHS = ("image_encoder", "text_encoder", "detector")
+MEMORY_GRAPHS = ("propagator", "memorizer")
+OPTIONAL_GRAPHS = (*MEMORY_GRAPHS, "exemplar_encoder")
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles"
 COPY_AGAIN = "copy the bundle again, or make it again with `esam3 export`"
 
@@ -64,6 +66,35 @@ class Bundle:
             provenance=dict(card.get("provenance") or {}),
             metrics=dict(card.get("metrics") or {}),
             licence=str(card.get("licence", "")),
+        )
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether tracks can remember."""
+        return self.student.memory.kind != "none" and all(name in self.graphs for name in MEMORY_GRAPHS)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all graphs together: memories are exchanged only between bundles that share it."""
+        lines = [f"{name} {digest}\n" for name, digest in sorted(self.digests.items())]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def graph(self, name: str) -> Path:
+        """The file of a graph that a bundle need not have.
+
+        Raises:
+            BundleError: this one has none; the message says what to do.
+        """
+        if name in self.graphs and (name not in MEMORY_GRAPHS or self.has_memory):
+            return self.graphs[name]
+        if name in MEMORY_GRAPHS:
+            raise BundleError(
+                f"no memory in this bundle ({self.name}): take a bundle that was distilled with memory, or use "
+                "tracker: iou, which follows what its concepts find"
+            )
+        raise BundleError(
+            f"no {name} in this bundle ({self.name}), so nothing can be shown to it: name what you look for, or take "
+            "a bundle that was distilled with exemplars"
         )
 
 
@@ -133,7 +164,8 @@ def _check_graphs(folder: Path, card: dict[str, Any]) -> tuple[dict[str, Path], 
     listed = card.get("graphs")
     paths: dict[str, Path] = {}
     digests: dict[str, str] = {}
-    for name in GRAPHS:
+    optional = [name for name in OPTIONAL_GRAPHS if isinstance(listed, dict) and name in listed]
+    for name in (*GRAPHS, *optional):
         entry = listed.get(name) if isinstance(listed, dict) else None
         if not isinstance(entry, dict) or "file" not in entry or "sha256" not in entry:
             raise BundleError(f"{folder / 'student.yaml'} names no file and sha256 for {name}: {COPY_AGAIN}")

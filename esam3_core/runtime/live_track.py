@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.track import Box, Detection, State, Track
@@ -15,6 +16,7 @@ DIAGONAL_MEMORY = 0.9  # share of the old diagonal in the smoothed one
 STEADY = 0.85  # ratio of two areas from which the motion of the centre is motion of the instance
 MIN_ELAPSED = 1e-3  # s: between closer stamps, a jitter of one pixel would be a speed of thousands
 HORIZON = 0.5  # s: beyond this, a constant velocity says nothing about where an unseen instance is
+TrackT = TypeVar("TrackT", bound="LiveTrack")
 
 
 @dataclass(eq=False)
@@ -37,7 +39,7 @@ class LiveTrack:
     announced: bool = False  # whether a frame with this id has been given out
 
     @classmethod
-    def start(cls, detection: Detection, stamp: float) -> LiveTrack:
+    def start(cls: type[TrackT], detection: Detection, stamp: float) -> TrackT:
         """A provisional track of an instance seen for the first time."""
         diagonal = math.hypot(*detection.box[2:])
         return cls(detection.concept, detection.score, detection.box, detection.crop, stamp, stamp, stamp, diagonal)
@@ -60,17 +62,21 @@ class LiveTrack:
 
     def see(self, detection: Detection, stamp: float) -> None:
         """Continue the track with a detection."""
-        elapsed = stamp - self.detected_at
-        small, large = sorted((self.crop.area, detection.crop.area))
-        # What is being hidden or comes out shrinks or grows: then its centre does not move as the instance does.
-        if elapsed >= MIN_ELAPSED and small >= STEADY * large:
-            self.velocity = self._blend_velocity(detection.crop, elapsed)
+        self.move(detection.box, detection.crop, stamp)
         self.score = SCORE_MEMORY * self.score + (1 - SCORE_MEMORY) * detection.score
-        self.diagonal = DIAGONAL_MEMORY * self.diagonal + (1 - DIAGONAL_MEMORY) * math.hypot(*detection.box[2:])
-        self.box, self.crop = detection.box, detection.crop
-        self.last_seen = self.detected_at = stamp
         self.hits += 1
         self.found = self.visible = True
+
+    def move(self, box: Box, crop: CroppedMask, stamp: float) -> None:
+        """The instance is here now."""
+        elapsed = stamp - self.detected_at
+        small, large = sorted((self.crop.area, crop.area))
+        # What is being hidden or comes out shrinks or grows: then its centre does not move as the instance does.
+        if elapsed >= MIN_ELAPSED and small >= STEADY * large:
+            self.velocity = self._blend_velocity(crop, elapsed)
+        self.diagonal = DIAGONAL_MEMORY * self.diagonal + (1 - DIAGONAL_MEMORY) * math.hypot(*box[2:])
+        self.box, self.crop = box, crop
+        self.last_seen = self.detected_at = stamp
 
     def miss(self, stamp: float, hold: float) -> None:
         """No detection continues the track in the frame of `stamp`; it stays visible for `hold` seconds."""

@@ -125,20 +125,18 @@ class MemoryBank:
         """Whether anything was written for a track."""
         return bool(self._used[self._row[key]].any())
 
-    def write(self, key: int, latents: Array, pointer: Array, anchor: bool = False) -> None:
+    def write(self, key: int, latents: Array, anchor: bool = False) -> None:
         """Remember this frame of a track.
 
         Args:
             latents: [L, m]. Ones that are not finite are refused: they would spoil every later frame.
-            pointer: [d].
             anchor: keep it for good if an anchor is free; else it goes into the ring as any other frame.
 
         Raises:
-            ValueError: an array has another shape, or holds a value that is not finite; nothing is written.
+            ValueError: the array has another shape, or holds a value that is not finite; nothing is written.
         """
         row, shape = self._row[key], self.shape
         _check("latents", latents, (shape.tokens, shape.width))
-        _check("pointer", pointer, (shape.pointer_width,))
         taken = self.anchored(key)
         if anchor and taken < shape.anchors:
             slot = taken
@@ -146,11 +144,16 @@ class MemoryBank:
             slot = shape.anchors + int(self._writes[row, 0]) % shape.ring
             self._order[row, slot] = self._writes[row, 0]
             self._writes[row, 0] += 1
-            anchor = False
         self._latents[row, slot], self._used[row, slot] = latents, True
+
+    def point(self, key: int, pointer: Array, anchor: bool = False) -> None:
+        """Remember the object pointer [d] that a track has in this frame; see `write`."""
+        row, shape = self._row[key], self.shape
+        _check("pointer", pointer, (shape.pointer_width,))
         kept = shape.kept_pointers
-        if anchor and slot < kept:
-            place = slot
+        taken = int(self._pointer_used[row, :kept].sum())
+        if anchor and taken < kept:
+            place = taken
         else:
             place = kept + int(self._writes[row, 1]) % (shape.pointers - kept)
             self._writes[row, 1] += 1
@@ -198,17 +201,27 @@ class MemoryBank:
         Raises:
             ValueError: an array is missing or of another shape, or there are too few free rows; nothing changes.
         """
-        own = self._arrays()
-        count = len(next(iter(values.values()), ()))
-        for name, array in own.items():
-            _check(name, values[name] if name in values else np.zeros(0), (count, *array.shape[1:]))
+        count = self.check(values)
         if count > len(self._free):
             raise ValueError(f"{count} tracks do not fit into {len(self._free)} free rows: raise max_tracks")
         keys = [self.open() for _ in range(count)]
         at = np.array([self._row[key] for key in keys], np.int64)
-        for name, array in own.items():
+        for name, array in self._arrays().items():
             array[at] = self._frame - values[name] if name == "pointer_age" else values[name]
         return keys
+
+    def check(self, values: dict[str, Array]) -> int:
+        """Whether `restore` could take these arrays into an empty bank; how many tracks they hold.
+
+        Raises:
+            ValueError: an array is missing or of another shape, or there are more tracks than rows.
+        """
+        count = len(values.get("latents", ()))
+        for name, array in self._arrays().items():
+            _check(name, values.get(name, np.zeros(0)), (count, *array.shape[1:]))
+        if count > self.rows:
+            raise ValueError(f"{count} tracks do not fit into {self.rows} rows: raise max_tracks")
+        return count
 
     def _arrays(self) -> dict[str, Array]:
         return {

@@ -51,6 +51,14 @@ class Roster:
         """Forget the tracks of other concepts."""
         self._forget([track for track in self._tracks if track.concept not in concepts])
 
+    def find(self, number: int) -> LiveTrack | None:
+        """The live track with an id."""
+        return next((track for track in self._tracks if track.id and track.id == number), None)
+
+    def remove(self, track: LiveTrack) -> None:
+        """Forget one track."""
+        self._forget([track])
+
     def clear(self) -> None:
         """Forget every track; ids go on upward."""
         self._forget(list(self._tracks))

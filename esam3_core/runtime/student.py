@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from esam3_core.config import DetectorConfig, RuntimeConfig, TrackerConfig
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.detector import FEATURES, read_detections, run_detector
 from esam3_core.runtime.engines import load_engine
-from esam3_core.runtime.errors import ConceptError
+from esam3_core.runtime.errors import ConceptError, PromptError
+from esam3_core.runtime.exemplars import Exemplar, ExemplarEncoder, Shown, group, join
+from esam3_core.runtime.memory_engines import (
+    MEMORIZER_INPUTS,
+    MEMORIZER_OUTPUTS,
+    PROPAGATOR_INPUTS,
+    PROPAGATOR_OUTPUTS,
+    MemoryEngines,
+)
 from esam3_core.runtime.preprocess import Image, check_image, resize_frame
 from esam3_core.runtime.stages import Stages
 from esam3_core.runtime.text import Prompt, TextEncoder, normalise_all
@@ -63,43 +72,104 @@ class Student:
         """Stage -> ms of the last frame."""
         return self.stages.last()
 
-    def segment(self, image: Image, concepts: Iterable[str]) -> list[Detection]:
+    @cached_property
+    def memory(self) -> MemoryEngines:
+        """The engines of memory; loaded when first asked for.
+
+        Raises:
+            BundleError: the bundle has no memory.
+            EngineError: a graph cannot run here.
+        """
+        paths = [self.bundle.graph("propagator"), self.bundle.graph("memorizer")]
+        config = self.bundle.student
+        return MemoryEngines(
+            load_engine(paths[0], self.config, PROPAGATOR_INPUTS, PROPAGATOR_OUTPUTS),
+            load_engine(paths[1], self.config, MEMORIZER_INPUTS, MEMORIZER_OUTPUTS),
+            config.memory.points,
+            config.size // 4,
+            self.stages,
+        )
+
+    def segment(
+        self, image: Image, concepts: Iterable[str] = (), exemplars: Iterable[Exemplar] = ()
+    ) -> list[Detection]:
         """Find every instance of every concept in one image.
 
         Args:
             image: uint8 RGB [H, W, 3].
-            concepts: noun phrases, at least one; more than `max_concepts` take several detector runs.
+            concepts: noun phrases; more than `max_concepts` take several detector runs.
+            exemplars: boxes on this image that show a concept, beside its name or instead of one.
 
         Returns:
-            Detections, concept by concept in the given order, best first.
+            Detections, concept by concept in the given order, best first. A concept that was only shown is called
+            "exemplar".
 
         Raises:
             ImageError: `image` is something else; the message says how to convert it.
-            ConceptError: a concept is empty, too long or not text.
+            ConceptError: a concept is empty, too long or not text, or it is unclear which one an exemplar shows.
+            PromptError: an exemplar's box cannot be on the image, or there is nothing to look for.
+            BundleError: exemplars are given to a bundle that has no exemplar encoder.
         """
         check_image(image)
         names = normalise_all(concepts)
-        if not names:
-            raise ConceptError("no concept to look for: give at least one, such as ['cup']")
+        groups = group(exemplars, names)
+        if not names and not groups:
+            raise ConceptError("no concept to look for: give at least one, such as ['cup'], or an Exemplar")
         self.stages.start_frame()
-        return self.detect(image, self.encode_concepts(names))
+        prompt = self.encode_concepts(names) if names else None
+        features = self.encode_image(image)
+        if groups or prompt is None:
+            shown = self.encode_exemplars(features, groups, names, image.shape[:2])
+            prompt = self.encode_concepts((*names, *(name for name in shown if name not in names)), shown)
+        return self.detect(features, prompt, image.shape[:2])
 
     def track(self, concepts: Iterable[str] = (), config: TrackerConfig | None = None) -> Tracker:
         """A tracker of concepts; the bundle's tracker settings unless `config` is given.
 
         Raises:
             ConceptError: a concept is not valid, or there are more than `max_concepts`.
+            BundleError: `config` asks for memory, and the bundle has none.
         """
         return Tracker(self, concepts, config or self.bundle.tracker)
 
-    def encode_concepts(self, concepts: tuple[str, ...]) -> Prompt:
-        """The prompt of normalised concepts, C >= 1; known ones cost nothing."""
+    def encode_concepts(self, concepts: tuple[str, ...], shown: Mapping[str, Shown] | None = None) -> Prompt:
+        """The prompt of normalised concepts, C >= 1, some of them `shown` by exemplars; known ones cost nothing."""
         with self.stages.measure("text_encoder"):
-            return self._text.encode(concepts)
+            prompt = self._text.encode(concepts)
+        length = self._prompt_length(bool(shown))
+        return join(prompt, shown or {}, length) if length > prompt.tokens.shape[1] else prompt
 
-    def detect(self, image: Image, prompt: Prompt) -> list[Detection]:
-        """Detections of a checked image, concept by concept, best first."""
-        features = self._encode_image(image)
+    def encode_exemplars(
+        self,
+        features: Mapping[str, Any],
+        groups: Mapping[str, list[Exemplar]],
+        names: Iterable[str],
+        size: tuple[int, int],
+    ) -> dict[str, Shown]:
+        """What exemplars on a frame of `size` (H, W), by concept, tell the detector; `names` count beside them.
+
+        Raises:
+            PromptError: a concept without a name has no positive exemplar, or a box cannot be on the frame.
+            BundleError: the bundle has no exemplar encoder.
+        """
+        shown: dict[str, Shown] = {}
+        for concept, exemplars in groups.items():
+            named = concept in names
+            if not named and not any(exemplar.positive for exemplar in exemplars):
+                raise PromptError(f"{concept!r} is shown by negative exemplars only: add a positive one, or name it")
+            with self.stages.measure("exemplar_encoder"):
+                shown[concept] = Shown(self._exemplars.encode(features["p16"], exemplars, size), named)
+        return shown
+
+    def encode_image(self, image: Image) -> dict[str, Any]:
+        """Features of a checked image, as handles for the other engines."""
+        with self.stages.measure("preprocess"):
+            resized = resize_frame(image, self.bundle.student.size)[None]  # [1, S, S, 3]
+        with self.stages.measure("image_encoder"):
+            return self._image_encoder.run({"image": resized}, keep=FEATURES)
+
+    def detect(self, features: Mapping[str, Any], prompt: Prompt, size: tuple[int, int]) -> list[Detection]:
+        """Detections in an encoded frame of `size` (H, W), concept by concept, best first."""
         with self.stages.measure("detector"):
             raws = run_detector(self._detector, features, prompt, self.config.max_concepts)
         with self.stages.measure("postprocess"):
@@ -107,20 +177,27 @@ class Student:
             remaining = prompt.concepts
             for raw in raws:
                 batch, remaining = remaining[: len(raw["presence"])], remaining[len(raw["presence"]) :]
-                found += read_detections(raw, batch, self.detector, image.shape[:2])
+                found += read_detections(raw, batch, self.detector, size)
         return found
 
     def warm_up(self, concepts: Iterable[str] = ()) -> None:
         """Run one frame, so that the first real one is as fast as the rest."""
         size = self.bundle.student.size
         names = normalise_all(concepts) or ("object",)
-        self.detect(np.zeros((size, size, 3), np.uint8), self.encode_concepts(names))
+        features = self.encode_image(np.zeros((size, size, 3), np.uint8))
+        self.detect(features, self.encode_concepts(names), (size, size))
         # The black frame holds nothing, but OpenCV also sets itself up at its first use.
         upsample_mask(np.ones((size // 4, size // 4), np.float32), 0.0, (size, size))
         self.stages.start_frame()
 
-    def _encode_image(self, image: Image) -> dict[str, Any]:
-        with self.stages.measure("preprocess"):
-            resized = resize_frame(image, self.bundle.student.size)[None]  # [1, S, S, 3]
-        with self.stages.measure("image_encoder"):
-            return self._image_encoder.run({"image": resized}, keep=FEATURES)
+    @cached_property
+    def _exemplars(self) -> ExemplarEncoder:
+        path = self.bundle.graph("exemplar_encoder")
+        engine = load_engine(path, self.config, ("p16", "boxes", "labels"), ("prompt", "pad"))
+        return ExemplarEncoder(engine, self.bundle.student.memory.exemplars)
+
+    def _prompt_length(self, shown: bool) -> int:
+        """Tokens of a prompt: what the detector's graph was made for, or as many as there can be."""
+        fixed = self._detector.inputs["prompt"][1]
+        context = self.bundle.student.text.context
+        return fixed if isinstance(fixed, int) else context + (self._exemplars.room + 1 if shown else 0)

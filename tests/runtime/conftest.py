@@ -8,6 +8,7 @@ import pytest
 import esam3_core
 from esam3_core.runtime import Student
 from tests.colour_bundle import write_colour_bundle
+from tests.colour_memory import write_memory_bundle
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,21 @@ def student(loaded: Student) -> Student:
     """The colour student with its own thresholds, whatever the test before set."""
     loaded.detector = loaded.bundle.detector
     return loaded
+
+
+@pytest.fixture(scope="session")
+def memory_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The colour bundle with memory and exemplars."""
+    return write_memory_bundle(tmp_path_factory.mktemp("bundles") / "memory")
+
+
+@pytest.fixture(scope="session")
+def loaded_memory(memory_bundle: Path) -> Student:
+    return esam3_core.load(memory_bundle)
+
+
+@pytest.fixture
+def remembering(loaded_memory: Student) -> Student:
+    """The colour student whose tracks remember, with its own thresholds."""
+    loaded_memory.detector = loaded_memory.bundle.detector
+    return loaded_memory

@@ -28,11 +28,17 @@ class Plain:
     def write(self, value: float, anchor: bool, frame: int) -> None:
         anchor = anchor and len(self.anchors) < SHAPE.anchors
         (self.anchors if anchor else self.ring).append(value)
-        (self.kept if anchor and len(self.kept) < SHAPE.kept_pointers else self.pointers).append((value, frame))
+        (self.kept if anchor else self.pointers).append((value, frame))
 
 
 def written(value: float) -> tuple[np.ndarray, np.ndarray]:
     return np.full((SHAPE.tokens, SHAPE.width), value, np.float32), np.full(SHAPE.pointer_width, value, np.float32)
+
+
+def write(bank: MemoryBank, key: int, value: float, anchor: bool = False) -> None:
+    latents, pointer = written(value)
+    bank.write(key, latents, anchor)
+    bank.point(key, pointer, anchor)
 
 
 def frames_of(read: dict[str, np.ndarray], row: int) -> set[tuple[int, float]]:
@@ -72,7 +78,7 @@ def test_it_remembers_the_anchors_and_the_newest_frames_of_every_track(actions):
             del plain[key]
         elif action == "write" and alive:
             key = alive[which % len(alive)]
-            bank.write(key, *written(number), anchor=anchor)
+            write(bank, key, number, anchor=anchor)
             plain[key].write(number, anchor, frame)
     assert len(set(keys_given)) == len(keys_given)  # no key twice
     assert len(bank) == len(plain)
@@ -91,7 +97,7 @@ def test_anchors_outlive_ten_thousand_frames():
     bank = MemoryBank(SHAPE, 1)
     key = bank.open()
     for number in range(10_000):
-        bank.write(key, *written(number), anchor=number in (0, 7))
+        write(bank, key, number, anchor=number in (0, 7))
         bank.tick()
     read = bank.read([key], 1)
     assert frames_of(read, 0) == {(0, 0), (0, 7), (1, 9999), (2, 9998), (3, 9997)}
@@ -103,7 +109,7 @@ def test_nothing_grows_with_time_or_tracks():
     sizes = {name: array.nbytes for name, array in bank._arrays().items()}
     for number in range(100):
         key = bank.open()
-        bank.write(key, *written(number))
+        write(bank, key, number)
         bank.close(key)
     assert {name: array.nbytes for name, array in bank._arrays().items()} == sizes
     per_track = sum(array[0].nbytes for name, array in bank._arrays().items() if name not in ("order", "writes"))
@@ -113,7 +119,7 @@ def test_nothing_grows_with_time_or_tracks():
 def test_a_closed_row_hands_nothing_to_the_next_track():
     bank = MemoryBank(SHAPE, 1)
     first = bank.open()
-    bank.write(first, *written(5), anchor=True)
+    write(bank, first, 5, anchor=True)
     bank.close(first)
     second = bank.open()
     assert second != first and not bank.remembers(second)
@@ -134,9 +140,11 @@ def test_values_that_are_not_finite_are_refused_and_change_nothing(spoil):
     latents, pointer = written(1)
     latents[0, 0] = spoil
     with pytest.raises(ValueError, match="not finite"):
-        bank.write(key, latents, pointer)
+        bank.write(key, latents)
     with pytest.raises(ValueError, match="shape"):
-        bank.write(key, latents[:1], pointer)
+        bank.write(key, latents[:1])
+    with pytest.raises(ValueError, match="pointer"):
+        bank.point(key, pointer * spoil)
     assert not bank.remembers(key)
 
 
@@ -144,7 +152,7 @@ def test_what_is_exported_is_remembered_by_another_bank():
     one, other = MemoryBank(SHAPE, 2), MemoryBank(SHAPE, 5)
     keys = [one.open(), one.open()]
     for number in range(6):
-        one.write(keys[number % 2], *written(number), anchor=number < 3)
+        write(one, keys[number % 2], number, anchor=number < 3)
         one.tick()
     for _ in range(9):
         other.tick()

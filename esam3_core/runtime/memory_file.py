@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory that lasts: tracks, their ids and what is searched for, in a safetensors file.
+
+A file is whole or it is refused: its own checksum tells. It belongs to one bundle, because latents mean nothing to
+another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esam3_core.runtime.bundle import Bundle
+from esam3_core.runtime.errors import MemoryFileError
+from esam3_core.runtime.exemplars import Shown
+from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.memory_roster import MemoryRoster
+from esam3_core.runtime.memory_track import MemoryTrack
+from esam3_core.runtime.search import Search
+
+FORMAT = 1  # raised when an older runtime could not read a newer file
+SHOWN = "exemplar."  # prefix of the arrays that hold exemplars
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SavedMemory:
+    """What a file holds."""
+
+    bundle: str  # digest
+    bundle_name: str
+    concepts: tuple[str, ...]
+    shown: dict[str, Shown]
+    tracks: list[dict[str, Any]]  # by row of `memory`
+    memory: dict[str, Array]  # of `MemoryBank.export`
+    last_id: int
+
+    @classmethod
+    def of(cls, roster: MemoryRoster, searched: Search, bundle: Bundle) -> SavedMemory:
+        """What is remembered now; tracks that have no id yet are left out."""
+        tracks = roster.confirmed
+        memory = roster.bank.export([track.key for track in tracks])
+        records = [_record(track, tracks) for track in tracks]
+        shown = dict(searched.shown)
+        return cls(bundle.digest, bundle.name, searched.concepts, shown, records, memory, roster.last_id)
+
+    def restore(self, roster: MemoryRoster) -> None:
+        """Let a roster go on with these tracks instead of its own.
+
+        Raises:
+            MemoryFileError: they do not fit; nothing changes.
+        """
+        try:
+            roster.bank.check(self.memory)
+        except ValueError as error:
+            raise MemoryFileError(f"the memory does not fit this tracker: {error}") from error
+        roster.clear()
+        keys = roster.bank.restore(self.memory)
+        key_of = {record["id"]: key for record, key in zip(self.tracks, keys, strict=True)}
+        roster.resume([_track(record, key_of) for record in self.tracks], self.last_id)
+
+
+def write_memory(path: Path, saved: SavedMemory) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        MemoryFileError: it cannot be written; one that was there before is unharmed.
+    """
+    from safetensors.numpy import save
+
+    names = list(saved.shown)
+    arrays = {**saved.memory, **{f"{SHOWN}{row}": saved.shown[name].tokens for row, name in enumerate(names)}}
+    header = {
+        "format": FORMAT,
+        "bundle": saved.bundle,
+        "bundle_name": saved.bundle_name,
+        "concepts": list(saved.concepts),
+        "shown": [[name, saved.shown[name].named] for name in names],
+        "tracks": saved.tracks,
+        "last_id": saved.last_id,
+    }
+    text = json.dumps(header)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = save(arrays, {"esam3": text, "sha256": _digest(text, arrays)})
+    try:
+        _replace(path, data)
+    except OSError as error:
+        raise MemoryFileError(
+            f"{path} cannot be written ({error.strerror or error}), nothing was changed: give another path or make room"
+        ) from error
+
+
+def read_memory(path: Path, bundle: Bundle) -> SavedMemory:
+    """What a file holds, if it is whole and belongs to `bundle`.
+
+    Raises:
+        MemoryFileError: it is missing, damaged, or of another bundle.
+    """
+    header, arrays = _read(path)
+    if header["bundle"] != bundle.digest:
+        raise MemoryFileError(
+            f"{path} was saved with the bundle {header['bundle_name']} ({header['bundle'][:12]}), not with this "
+            f"{bundle.name} ({bundle.digest[:12]}): load it where that one runs"
+        )
+    shown = {
+        name: Shown(arrays.pop(f"{SHOWN}{row}"), named) for row, (name, named) in enumerate(header["shown"])
+    }
+    return SavedMemory(
+        header["bundle"],
+        header["bundle_name"],
+        tuple(header["concepts"]),
+        shown,
+        header["tracks"],
+        arrays,
+        header["last_id"],
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise MemoryFileError(f"{path} does not exist: give the file that was saved")
+    try:
+        with safe_open(path, "numpy") as file:
+            notes = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MemoryFileError(f"{path} is not a memory file, or it is damaged ({error}): save it again") from error
+    text = notes.get("esam3")
+    if text is None:
+        raise MemoryFileError(f"{path} holds other arrays than a memory: give a file that was saved by esam3")
+    if notes.get("sha256") != _digest(text, arrays):
+        raise MemoryFileError(f"{path} does not match its own checksum, it was changed or damaged: save it again")
+    header = json.loads(text)
+    if header["format"] != FORMAT:
+        raise MemoryFileError(f"{path} has format {header['format']}, this esam3 reads {FORMAT}: save it again")
+    return header, arrays
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put `data` where `path` is in one step, after it has reached the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _digest(text: str, arrays: dict[str, Array]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _record(track: MemoryTrack, tracks: list[MemoryTrack]) -> dict[str, Any]:
+    return {
+        "id": track.id,
+        "concept": track.concept,
+        "score": track.score,
+        "box": list(track.box),
+        "frame": list(track.crop.size),
+        "followed": track.followed,
+        "hits": track.hits,
+        "first_seen": track.first_seen,
+        "last_seen": track.last_seen,
+        "beside": [other.id for other in tracks if other.key in track.beside],
+    }
+
+
+def _track(record: dict[str, Any], key_of: dict[int, int]) -> MemoryTrack:
+    x, y, width, height = record["box"]
+    track = MemoryTrack(
+        concept=record["concept"],
+        score=record["score"],
+        box=(x, y, width, height),
+        crop=CroppedMask.empty((record["frame"][0], record["frame"][1])),
+        first_seen=record["first_seen"],
+        last_seen=record["last_seen"],
+        detected_at=record["last_seen"],
+        diagonal=float(np.hypot(width, height)),
+        hits=record["hits"],
+        id=record["id"],
+    )
+    track.key, track.followed = key_of[record["id"]], record["followed"]
+    track.beside = {key_of[other] for other in record["beside"]}
+    track.visible, track.announced, track.restored = False, True, True
+    return track

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The roster of tracks that remember: memory looks for them in every frame, the detector now and then.
+
+One frame: propagate, settle who is where, detect if it is due, associate, give birth, forget, memorise (DESIGN 6).
+Starting values are SAM 3's defaults, but everything is causal: no output waits for later frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from esam3_core.config import TrackerConfig
+from esam3_core.runtime.association import associate, best_pairs
+from esam3_core.runtime.masks import iou_matrix
+from esam3_core.runtime.memory import MemoryBank, MemoryShape
+from esam3_core.runtime.memory_engines import MemoryEngines
+from esam3_core.runtime.memory_track import MemoryTrack
+from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
+from esam3_core.runtime.overlaps import overlap_matrix, without_overlap
+from esam3_core.runtime.roster import Roster
+from esam3_core.runtime.track import Detection, Track
+from esam3_core.runtime.upsample import upsample_mask
+
+EXPLAINED = 0.1  # mask IoU with a visible track from which a detection starts no new one (SAM 3)
+RECONDITION_IOU = 0.8  # mask IoU from which a detection may correct memory (SAM 3)
+RECONDITION_EVERY = 0.5  # s between corrections of one track (SAM 3: 16 frames)
+TRIAL_LOOKS, TRIAL_MISSES = 15, 8  # of a track's first looks, so many misses end it (SAM 3: hotstart)
+SHRUNK = 0.3  # a mask of which others leave less is not remembered (SAM 3)
+Pair = tuple[MemoryTrack, Detection]
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """One encoded frame."""
+
+    features: Mapping[str, Any]  # the image encoder's outputs, as arrays or handles
+    size: tuple[int, int]  # H, W of the camera image, pixels
+    stamp: float  # s
+
+
+class MemoryRoster(Roster):
+    """Live tracks with memory. See `Roster` for ids."""
+
+    _tracks: list[MemoryTrack]  # type: ignore[assignment]
+
+    def __init__(self, config: TrackerConfig, engines: MemoryEngines, shape: MemoryShape) -> None:
+        """Allocate the memory of `max_tracks` tracks."""
+        super().__init__(config)
+        self.bank = MemoryBank(shape, config.max_tracks)
+        self.engines = engines
+        self.looked = False  # whether the detector ran on the last frame
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def step(self, frame: SeenFrame, look: Callable[[], list[Detection]] | None, due: bool) -> list[Track]:
+        """Step over a frame.
+
+        Args:
+            look: runs the detector; None where there is no concept.
+            due: whether it has to; it also does when a track was lost just now, or waits to be confirmed.
+        """
+        self.bank.tick()
+        lost = self._propagate(frame)
+        corrected: list[MemoryTrack] = []
+        self.looked = look is not None and (due or lost or any(track.id == 0 for track in self._tracks))
+        if look is not None and self.looked:
+            corrected = self._compare(look(), frame)
+        self._hide_doubtful(frame.stamp)
+        self._forget_unseen(frame.stamp)
+        self._confirm()
+        self._memorise(frame, corrected)
+        return self._report(frame.stamp)
+
+    def keep_only(self, concepts: Any) -> None:
+        """Forget the tracks of other concepts, but not those that a user showed."""
+        self._forget([track for track in self._tracks if track.concept not in concepts and not track.followed])
+
+    @property
+    def confirmed(self) -> list[MemoryTrack]:
+        """Tracks with an id."""
+        return [track for track in self._tracks if track.id]
+
+    @property
+    def last_id(self) -> int:
+        """The id that was given last."""
+        return self._last_id
+
+    def resume(self, tracks: Sequence[MemoryTrack], last_id: int) -> None:
+        """Go on with tracks that have ids of their own, and whose keys are open in the bank."""
+        self._tracks = list(tracks)
+        self._last_id = max(self._last_id, last_id)
+        self.born += len(tracks)
+
+    def admit(self, track: MemoryTrack) -> None:
+        """Take in a track that a user showed; it gets its id at once."""
+        track.id = self._next_id()
+        self.born += 1
+        self._tracks.append(track)
+
+    def make_room(self) -> bool:
+        """Whether one more track can be remembered; for it, the one unseen for longest is forgotten if it must be."""
+        if not self.bank.full:
+            return True
+        unseen = [track for track in self._tracks if not track.visible and not track.followed]
+        self._forget(sorted(unseen, key=lambda track: track.last_seen)[:1])
+        return not self.bank.full
+
+    def remember(self, frame: SeenFrame, tracks: Sequence[MemoryTrack], anchor: bool = True) -> None:
+        """Write masks that a detection or a user gave, and the pointers that memory then has for them."""
+        if not tracks:
+            return
+        logits = np.stack([track.logits for track in tracks])
+        certain = np.full(len(tracks), CERTAIN, np.float32)
+        latents = self.engines.memorise(frame.features, logits, certain, [True] * len(tracks))
+        for track, values in zip(tracks, latents, strict=True):
+            self.bank.write(track.key, values, anchor)
+        seen = self.engines.propagate(frame.features, self.bank, [track.key for track in tracks])
+        for track, pointer in zip(tracks, seen.pointers, strict=True):
+            self.bank.point(track.key, pointer, anchor)
+
+    def _propagate(self, frame: SeenFrame) -> bool:
+        """Let memory look for every track; whether one is lost that was visible before."""
+        if not self._tracks:
+            return False
+        before = [track for track in self._tracks if track.visible]
+        for track in self._tracks:
+            if track.restored:
+                track.meet(frame.size, frame.stamp)
+        seen = self.engines.propagate(frame.features, self.bank, [track.key for track in self._tracks])
+        for row, track in enumerate(self._tracks):
+            track.logits, track.iou, track.pointer = seen.logits[row], float(seen.iou[row]), seen.pointers[row]
+            track.objectness = float(seen.objectness[row])
+            track.sighted = track.objectness > 0 and bool((track.logits > 0).any())
+            track.suppressed = track.visible = False
+        self._settle_duplicates(frame, {track.key for track in before})
+        self._settle_masks(frame)
+        return any(not track.visible for track in before)
+
+    def _settle_duplicates(self, frame: SeenFrame, before: set[int]) -> None:
+        """Where two tracks of one concept claim one instance, one of them is wrong; `before`: who was visible."""
+        oldest_first = sorted(self._tracks, key=lambda track: (track.id == 0, track.id, track.key))
+        sighted = [track for track in oldest_first if track.sighted]
+        if len(sighted) < 2:
+            return
+        same = np.triu(overlap_matrix(np.stack([track.logits for track in sighted])) > self.config.merge_iou, k=1)
+        gone: list[MemoryTrack] = []
+        for i, j in np.argwhere(same).tolist():
+            older, newer = sighted[i], sighted[j]
+            if older.concept != newer.concept or older.followed != newer.followed:
+                continue
+            if any(one in gone or one.suppressed for one in (older, newer)):
+                continue
+            if newer.followed or newer.key in older.beside:
+                # They were seen side by side, so they are two, and one hides the other now.
+                goes_on = [one.key in before and _continuity(one, frame) for one in (older, newer)]
+                (older if goes_on[0] < goes_on[1] else newer).suppressed = True
+            else:
+                if newer.agreed_at > older.agreed_at:
+                    older.adopt(newer)
+                gone.append(newer)
+        self._forget(gone)
+
+    def _settle_masks(self, frame: SeenFrame) -> None:
+        """One pixel, one track of a concept; what is left is what is shown."""
+        shown = [track for track in self._tracks if track.sighted and not track.suppressed]
+        if not shown:
+            return
+        logits = np.stack([track.logits for track in shown])
+        groups = ["" if track.followed else f"={track.concept}" for track in shown]
+        cleared = without_overlap(logits, groups)
+        for track, before, after in zip(shown, logits, cleared, strict=True):
+            track.suppressed = int((after > 0).sum()) < SHRUNK * int((before > 0).sum())
+            track.logits = after
+            crop = upsample_mask(after, 0.0, frame.size)
+            if crop.area:
+                track.show(crop, frame.stamp)
+                if track.followed:
+                    track.found = True
+                    track.judge(track.iou / (1 + np.exp(-track.objectness)))
+
+    def _compare(self, detections: Sequence[Detection], frame: SeenFrame) -> list[MemoryTrack]:
+        """Set what memory says against what the detector finds; the tracks whose mask is now a detection's."""
+        ours = [track for track in self._tracks if not track.followed]
+        for track in ours:
+            track.found = False
+        corrected: list[MemoryTrack] = []
+        for concept in sorted({detection.concept for detection in detections}):
+            tracks = [track for track in ours if track.concept == concept]
+            found = [detection for detection in detections if detection.concept == concept]
+            pairs, rest = self._associate(tracks, found, frame.stamp)
+            corrected += [track for track, detection in pairs if self._agree(track, detection, frame)]
+            for track, _ in pairs:
+                track.beside |= {other.key for other, _ in pairs if other is not track}
+            corrected += self._start(rest, frame)
+        for track in ours:
+            if track.visible or track.found:
+                track.looks += 1
+                track.misses += not track.found
+        return corrected
+
+    def _associate(
+        self, tracks: list[MemoryTrack], detections: list[Detection], stamp: float
+    ) -> tuple[list[Pair], list[Detection]]:
+        """Pairs of one concept, and the detections that no visible track explains."""
+        visible = [track for track in tracks if track.visible]
+        likeness = iou_matrix([track.crop for track in visible], [detection.crop for detection in detections])
+        pairs = best_pairs(visible, detections, likeness, self.config.match_iou)
+        taken = {id(detection) for _, detection in pairs}
+        explained = likeness.max(axis=0, initial=0.0) >= EXPLAINED
+        rest = [one for one, known in zip(detections, explained, strict=True) if not known and id(one) not in taken]
+        # What memory lost a moment ago is where it was, or near it.
+        recent = [track for track in tracks if not track.visible and stamp - track.last_seen <= self.config.max_age]
+        near = associate(recent, rest, stamp, self.config.match_iou, self.config.reach)
+        taken = {id(detection) for _, detection in near}
+        return [*pairs, *near], [one for one in rest if id(one) not in taken]
+
+    def _agree(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> bool:
+        """A detection shows the instance of a track; whether it also corrects the track's memory."""
+        sure = detection.score >= self.config.recondition_score
+        lost = not track.visible
+        same = not lost and float(iou_matrix([track.crop], [detection.crop])[0, 0]) >= RECONDITION_IOU
+        rested = frame.stamp - track.corrected_at >= RECONDITION_EVERY
+        correct = lost or (sure and (track.iou < self.config.write_iou or (same and rested)))
+        track.judge(detection.score)
+        track.hits += 1
+        track.found, track.agreed_at = True, frame.stamp
+        if correct:
+            self._take(track, detection, frame)
+        return correct
+
+    def _take(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> None:
+        track.show(detection.crop, frame.stamp)
+        track.logits = mask_logits(detection.crop, self.engines.side)
+        track.corrected_at, track.suppressed = frame.stamp, False
+
+    def _start(self, detections: Sequence[Detection], frame: SeenFrame) -> list[MemoryTrack]:
+        """Tracks for instances seen for the first time, as many as there is room for."""
+        started: list[MemoryTrack] = []
+        for detection in sorted(detections, key=lambda detection: -detection.score):
+            if detection.score < self.config.new_score or not self.make_room():
+                break
+            track = MemoryTrack.start(detection, frame.stamp)
+            track.key, track.agreed_at = self.bank.open(), frame.stamp
+            self._take(track, detection, frame)
+            started.append(track)
+            self._tracks.append(track)
+        return started
+
+    def _hide_doubtful(self, stamp: float) -> None:
+        """A track that memory shows but no detection has agreed with for long is not shown, until one agrees."""
+        for track in self._tracks:
+            if track.visible and not track.followed and stamp - track.agreed_at > self.config.keep_alive:
+                track.visible, track.last_seen = False, track.agreed_at
+
+    def _forget_unseen(self, stamp: float) -> None:
+        self._forget([track for track in self._tracks if not track.followed and self._is_over(track, stamp)])
+
+    def _is_over(self, track: MemoryTrack, stamp: float) -> bool:
+        unconfirmed = track.id == 0 and not track.found
+        refuted = track.looks <= TRIAL_LOOKS and track.misses >= TRIAL_MISSES
+        return unconfirmed or refuted or stamp - track.last_seen > self.config.memory_age
+
+    def _memorise(self, frame: SeenFrame, corrected: Sequence[MemoryTrack]) -> None:
+        """Remember who is visible beyond doubt."""
+        alive = {track.key for track in self._tracks}
+        self.remember(frame, [track for track in corrected if track.key in alive])
+        given = {track.key for track in corrected}
+        sure = [
+            track
+            for track in self._tracks
+            if track.visible and not track.suppressed and track.iou >= self.config.write_iou and track.key not in given
+        ]
+        if not sure:
+            return
+        logits = np.stack([track.logits for track in sure])
+        objectness = np.array([track.objectness for track in sure], np.float32)
+        latents = self.engines.memorise(frame.features, logits, objectness, [False] * len(sure))
+        for track, values in zip(sure, latents, strict=True):
+            self.bank.write(track.key, values)
+            self.bank.point(track.key, track.pointer)
+
+    def _forget(self, gone: Sequence[Any]) -> None:
+        super()._forget(gone)
+        for track in gone:
+            self.bank.close(track.key)
+
+
+def _continuity(track: MemoryTrack, frame: SeenFrame) -> float:
+    """IoU of the mask that memory sees with where the track must be if it moved on as it did."""
+    crop = upsample_mask(track.logits, 0.0, frame.size)
+    return float(iou_matrix([crop], [track.predicted_crop(frame.stamp)])[0, 0])

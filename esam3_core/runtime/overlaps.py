@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks of one frame that claim the same pixels, as logits [T, h, w]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUPPRESSED = -10.0  # logit of a pixel that another track has (SAM 2, non-overlapping masks)
+Array = NDArray[Any]
+
+
+def overlap_matrix(logits: Array) -> Array:
+    """IoU of every pair of masks [T, h, w], [T, T] 0..1; two empty masks have 0."""
+    inside = (logits > 0).reshape(len(logits), -1).astype(np.float32)
+    shared = inside @ inside.T
+    areas = inside.sum(axis=1)
+    union = areas[:, None] + areas[None] - shared
+    return np.asarray(shared / np.maximum(union, 1.0))
+
+
+def without_overlap(logits: Array, groups: Sequence[str]) -> Array:
+    """The masks [T, h, w], each pixel left to the track of its group that claims it most.
+
+    Groups are concepts: a red cup and a cup may be the same thing, two cups are not.
+    """
+    cleared = logits.copy()
+    for group in set(groups):
+        rows = np.flatnonzero([one == group for one in groups])
+        if len(rows) > 1:
+            owner = logits[rows].argmax(axis=0)  # [h, w]
+            lost = np.arange(len(rows))[:, None, None] != owner
+            cleared[rows] = np.where(lost, np.minimum(logits[rows], SUPPRESSED), logits[rows])
+    return cleared
