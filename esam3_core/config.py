@@ -259,9 +259,9 @@ class SourceConfig:
 
     path: str  # folder of scene shards, of real pictures or of SA-1B's tars; the annotations of saco, coco and lvis
     kind: str = "scenes"  # scenes, real, sa1b, saco, coco, lvis
-    pictures: str = ""  # folder of the pictures of saco, coco and lvis
     weight: float = 1.0  # how often it is drawn, against the others
     cut_outs: bool = False  # its instances may be pasted into other pictures
+    pictures: str = ""  # folder of the pictures of saco, coco and lvis
 
 
 @dataclass(frozen=True)

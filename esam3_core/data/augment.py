@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -72,8 +72,7 @@ def view(sample: Sample, size: int, rng: np.random.Generator | None) -> View:
 
 def _with_labels(sample: Sample, labels: list[Label], hidden: list[Label]) -> Sample:
     empty = np.zeros((0, 0, 0), np.uint8)
-    known, absent, key = sample.known_nouns, sample.absent, sample.key
-    return Sample(sample.image[:0], empty, labels, None, absent, known, key, hidden)
+    return replace(sample, image=sample.image[:0], masks=empty, labels=labels, ignored=None, hidden=hidden)
 
 
 def shrink(mask: np.ndarray, cells: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -61,9 +61,7 @@ def paste(sample: Sample, cuts: list[CutOut], rng: np.random.Generator) -> Sampl
         masks.append(mask)
         labels.append(cut.label)
     stacked = np.stack(masks) if masks else sample.masks
-    return Sample(
-        image, stacked, labels, ignored, sample.absent, sample.known_nouns, sample.key, sample.hidden
-    )
+    return replace(sample, image=image, masks=stacked, labels=labels, ignored=ignored)
 
 
 def _place(

@@ -86,10 +86,10 @@ class RealFolder:
             mask = decode(item["rle"], record["size"], height, width)
             if item.get("crowd"):
                 ignored |= mask
-                hidden.append(_label(item["phrase"], None))
+                hidden.append(label_of(item["phrase"], None))
                 continue
             masks.append(mask)
-            labels.append(_label(item["phrase"], kinds.get(str(len(labels)))))
+            labels.append(label_of(item["phrase"], kinds.get(str(len(labels)))))
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
         unclear = ignored if ignored.any() else None
         return Sample(image, stacked, labels, unclear, (), self._known(), key, hidden)
@@ -103,7 +103,12 @@ class RealFolder:
         return frozenset(own)
 
 
-def _label(phrase: str, cup_kind: str | None) -> Label:
+def label_of(phrase: str, cup_kind: str | None = None) -> Label:
+    """What may be said of an instance of a data set's phrase.
+
+    Args:
+        cup_kind: of a cup somebody looked at: mug, glass or cup.
+    """
     if phrase == "cup" and cup_kind is not None:
         return Label(frozenset(CUP_NAMES[cup_kind]))
     sure, maybe = NAMES.get(phrase, ((phrase,), ()))

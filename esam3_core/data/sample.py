@@ -8,6 +8,7 @@ at all. `truth` therefore has three answers: these instances, none, or unknown; 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Label:
     phrases: frozenset[str]  # true of it
     maybe: frozenset[str] = frozenset()  # nouns that may or may not be true of it
     attributed: bool = False  # phrases lists every true colour, pattern, material and size too
+    denied: frozenset[str] = frozenset()  # phrases that somebody checked and found false of it
 
 
 @dataclass
@@ -34,9 +36,17 @@ class Sample:
     labels: list[Label]  # n
     ignored: np.ndarray | None = None  # uint8 [H, W]: crowds and other regions nothing is known about
     absent: tuple[str, ...] = ()  # hard negatives: phrases that look right but match nothing
-    known_nouns: frozenset[str] | None = None  # nouns annotated in this picture; None = all
+    known_nouns: frozenset[str] | None = None  # nouns (or whole phrases) annotated in this picture; None = all
     key: str = ""
     hidden: list[Label] = field(default_factory=list)  # objects that show too little to be found or denied
+    checked_only: bool = False  # labels say nothing about words they do not mention: those are never denied
+
+
+class Samples(Protocol):
+    """A data set with random access."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 def noun_of(phrase: str) -> str:
@@ -53,7 +63,7 @@ def truth(sample: Sample, phrase: str) -> list[int] | None:
     hits = [i for i, label in enumerate(sample.labels) if phrase in label.phrases]
     if not hits and any(_may_be(label, phrase, noun) for label in sample.hidden):
         return None
-    if not hits and sample.known_nouns is not None and noun not in sample.known_nouns:
+    if not hits and sample.known_nouns is not None and not {noun, phrase} & sample.known_nouns:
         return None
     if any(_is_unsure(label, phrase, noun) for label in sample.labels):
         return None
@@ -62,6 +72,8 @@ def truth(sample: Sample, phrase: str) -> list[int] | None:
 
 def _is_unsure(label: Label, phrase: str, noun: str) -> bool:
     """Whether nobody knows if a phrase is true of an instance."""
+    if phrase in label.denied:
+        return False
     return noun in label.maybe or (phrase != noun and noun in label.phrases and not label.attributed)
 
 

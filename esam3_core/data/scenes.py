@@ -36,8 +36,7 @@ class SceneShards:
 
     def __getitem__(self, index: int) -> Sample:
         shard, parts = self.entries[index]
-        with shard.open("rb") as file:
-            data = {name: _slice(file, *place) for name, place in parts.items() if name != "depth.png"}
+        data = read_parts(shard, {name: place for name, place in parts.items() if name != "depth.png"})
         record = json.loads(data["json"])
         image = cv2.cvtColor(_picture(data["jpg"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         ids = _picture(data["ids.png"], cv2.IMREAD_UNCHANGED)
@@ -67,9 +66,14 @@ def _index(shard: Path) -> list[dict[str, tuple[int, int]]]:
     return [parts for _, parts in sorted(samples.items())]
 
 
-def _slice(file, offset: int, size: int) -> bytes:  # type: ignore[no-untyped-def]
-    file.seek(offset)
-    return file.read(size)
+def read_parts(shard: Path, places: dict[str, tuple[int, int]]) -> dict[str, bytes]:
+    """Parts of a sample, by name, from their offset and size in a shard."""
+    data = {}
+    with shard.open("rb") as file:
+        for name, (offset, size) in places.items():
+            file.seek(offset)
+            data[name] = file.read(size)
+    return data
 
 
 def _picture(data: bytes, flag: int) -> np.ndarray:

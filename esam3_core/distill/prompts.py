@@ -94,6 +94,8 @@ def _false_phrases(
 
 def _unheard(sample: Sample, phrase: str) -> bool:
     """Is a noun outside the vocabulary not even part of a label? Then it is as good as absent."""
+    if sample.checked_only:
+        return False
     words = set(phrase.split())
     said = {word for label in (*sample.labels, *sample.hidden) for known in label.phrases for word in known.split()}
     return not words & (UNLABELLED | said)

@@ -11,9 +11,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from esam3_core.config import DistillConfig, SourceConfig
+from esam3_core.data.coco import CocoPictures
+from esam3_core.data.lvis import LvisPictures
 from esam3_core.data.paste import CutOut, cut_outs
 from esam3_core.data.real import RealFolder
+from esam3_core.data.sa1b import Sa1bShards
+from esam3_core.data.saco import SacoPictures
 from esam3_core.data.scenes import SceneShards
+from esam3_core.data.skips import Tolerant
 from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
@@ -142,8 +147,17 @@ def open_source(source: SourceConfig) -> Source:
     Raises:
         ValueError: for a kind that does not exist.
     """
+    path, pictures = Path(source.path), Path(source.pictures or ".")
     if source.kind == "scenes":
-        return SceneShards(Path(source.path))
+        return SceneShards(path)
     if source.kind == "real":
-        return RealFolder(Path(source.path), "train")
-    raise ValueError(f"source kind {source.kind!r} is not known: use scenes or real")
+        return RealFolder(path, "train")
+    if source.kind == "sa1b":
+        return Tolerant(Sa1bShards(path))
+    if source.kind == "saco":
+        return Tolerant(SacoPictures([path], pictures))
+    if source.kind == "coco":
+        return Tolerant(CocoPictures(path, pictures))
+    if source.kind == "lvis":
+        return Tolerant(LvisPictures(path, pictures))
+    raise ValueError(f"source kind {source.kind!r} is not known: use scenes, real, sa1b, saco, coco or lvis")
