@@ -20,6 +20,7 @@ COMMANDS = {
     "esam3_core.runtime.commands": (),
     "esam3_core.scenes.commands": ("scenes",),
     "esam3_core.distill.commands": ("distill", "export"),
+    "esam3_core.convert.commands": ("fetch",),
     "esam3_core.deploy.commands": ("import", "build", "verify", "bench"),
     "esam3_core.metrics.commands": ("eval",),
 }
@@ -30,7 +31,7 @@ EXTRAS = {
     "torch": "train",
     "torchvision": "train",
     "timm": "train",
-    "safetensors": "train",
+    "huggingface_hub": "official",
     "lightning_fabric": "train",
     "tensorboard": "train",
     "transformers": "sam3",
