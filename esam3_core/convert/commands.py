@@ -18,10 +18,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_fetch(arguments: argparse.Namespace) -> int:
     """Download, check, and say where the file is."""
+    from huggingface_hub import logging
+
     from esam3_core.convert.fetch import fetch, hub_licence
 
+    logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, at the end
     release = choose_release(arguments.variant, arguments.weights)
     print(f"{release.variant}, {release.weights}: {WEIGHTS[release.weights]}\nfrom {release.page}, {release.file}")
-    print(f"licence on the hub: {hub_licence(release) or 'not named'}. {LICENCE}")
+    print(f"licence on the hub: {hub_licence(release) or 'unknown'}. {LICENCE}")
     print(fetch(release))
     return 0
