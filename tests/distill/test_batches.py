@@ -117,7 +117,7 @@ def test_weights_decide_how_often_a_source_is_drawn(tiny_run: DistillConfig) -> 
 
 
 def test_an_unknown_kind_of_source_is_refused() -> None:
-    with pytest.raises(ValueError, match="use scenes or real"):
+    with pytest.raises(ValueError, match="use scenes, real"):
         open_source(SourceConfig("somewhere", "film"))
 
 
