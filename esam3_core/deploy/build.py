@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT engines of a bundle, built on the machine that will run them; or, without a GPU, the check that they build.
+
+Engines are written one by one and listed only when they are whole: a build that is killed goes on where it stopped,
+and whatever was there before stays usable until its successor is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from esam3_core.deploy.graph_file import dynamic_inputs
+from esam3_core.deploy.presets import BOARDS, DYNAMIC
+from esam3_core.deploy.tensorrt_api import BuildOptions, find_tensorrt
+from esam3_core.deploy.typed_graphs import TypedFile, typed_graphs
+from esam3_core.runtime.bundle import Bundle, file_digest
+from esam3_core.runtime.cuda import open_driver
+from esam3_core.runtime.engine_folder import BuiltEngine, engines_folder, read_listing, write_listing
+from esam3_core.runtime.errors import EngineError
+
+ROOM = 3  # times the size of the graphs that must be free on the disk
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What to build."""
+
+    precision: str = "fp16"
+    board: str = "auto"  # a name of presets.BOARDS; auto asks the machine
+    workspace: int = 0  # bytes, 0 = the board's
+    level: int = 3
+    again: bool = False  # build even what is already there
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """What became of one graph."""
+
+    graph: str
+    nodes: int
+    megabytes: float
+    seconds: float
+    problem: str = ""  # empty: it parses and builds
+
+
+def build_bundle(bundle: Bundle, config: BuildConfig, say: Say = print) -> Path:
+    """Build what is missing; returns the folder of the engines.
+
+    Raises:
+        EngineError: no GPU, no TensorRT, a graph that does not build, a board out of memory.
+        OSError: the disk is full or the bundle cannot be written; engines that were there stay.
+    """
+    tensorrt = find_tensorrt("build")
+    gpu = open_driver().gpu()
+    board = BOARDS[find_board() if config.board == "auto" else config.board]
+    options = BuildOptions(config.workspace or board.workspace, config.level, exact=config.precision == "fp32")
+    folder = engines_folder(bundle.folder, gpu, tensorrt.version)
+    prepare_folder(folder, sum(path.stat().st_size for path in bundle.graphs.values()))
+    say(f"{gpu.name}, TensorRT {tensorrt.version}, CUDA {gpu.cuda}; {board.title}; {config.precision}; {folder}")
+    engines = read_listing(folder)
+    for graph, typed in typed_graphs(bundle, config.precision).items():
+        known = engines.get(graph)
+        if known and not config.again and is_current(known, bundle.digests[graph], typed, options, folder):
+            say(f"{graph}: already built")
+            continue
+        start = time.perf_counter()
+        draft = folder / f"{graph}.draft"
+        run_builder("build", typed.content, draft, options, folder / "timing.cache", graph, say)
+        seconds = time.perf_counter() - start
+        digest = file_digest(draft)
+        # Its name holds its digest: the engine that the listing still names is not touched.
+        path = folder / f"{graph}-{digest[:12]}.engine"
+        draft.replace(path)
+        engines[graph] = BuiltEngine(
+            path.name, bundle.digests[graph], digest, config.precision, typed.kept, typed.largest, options.workspace,
+            options.level, round(seconds, 1),
+        )  # fmt: skip
+        write_listing(folder, gpu, tensorrt.version, engines)
+        say(f"{graph}: {path.stat().st_size / 1e6:.1f} MB in {seconds:.0f} s")
+    remove_unlisted(folder, engines)
+    return folder
+
+
+def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print) -> list[CheckRow]:
+    """Parse and build every graph with TensorRT-RTX, which needs no GPU; nothing is kept.
+
+    Raises:
+        EngineError: TensorRT-RTX is not installed.
+    """
+    find_tensorrt("check")
+    rows = []
+    for graph, typed in typed_graphs(bundle, precision).items():
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch) / "engine"
+            try:
+                run_builder("check", typed.content, out, BuildOptions(level=0), None, graph, lambda _: None)
+                size, problem = out.stat().st_size / 1e6, ""
+            except EngineError as error:
+                size, problem = 0.0, str(error)
+        row = CheckRow(graph, typed.nodes, round(size, 1), round(time.perf_counter() - start, 1), problem)
+        say(f"{graph}: " + (problem or f"parses and builds ({row.nodes} nodes, {row.megabytes} MB, {row.seconds} s)"))
+        rows.append(row)
+    return rows
+
+
+def run_builder(
+    purpose: str, model: ModelProto, out: Path, options: BuildOptions, timing_cache: Path | None, graph: str, say: Say
+) -> None:
+    """Build one graph in a process of its own.
+
+    Raises:
+        EngineError: it did not come to a good end; nothing is left at `out`.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        graph_file, job_file = Path(scratch) / "graph.onnx", Path(scratch) / "job.json"
+        graph_file.write_bytes(model.SerializeToString())
+        job = {
+            "purpose": purpose,
+            "onnx": str(graph_file),
+            "profile": profile_of(model),
+            "options": asdict(options),
+            "timing_cache": str(timing_cache) if timing_cache else "",
+            "out": str(out),
+        }
+        job_file.write_text(json.dumps(job), encoding="utf-8")
+        problem = ""
+        with (Path(scratch) / "stderr").open("w+b") as stderr:
+            command = [sys.executable, "-m", "esam3_core.deploy.builder", str(job_file)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+                assert process.stdout is not None
+                problem = _follow(process.stdout, graph, say)
+            stderr.seek(0)
+            ending = stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+        if process.returncode:
+            out.unlink(missing_ok=True)
+            raise EngineError(f"{graph}: {problem or _ending(process.returncode, ending)}")
+
+
+def profile_of(model: ModelProto) -> dict[str, list[list[int]]]:
+    """Least, usual and largest shape of every input with a dynamic axis.
+
+    Raises:
+        EngineError: an axis has a name that no range is known for.
+    """
+    profile = {}
+    for name, shape in dynamic_inputs(model).items():
+        unknown = [side for side in shape if isinstance(side, str) and side not in DYNAMIC]
+        if unknown:
+            raise EngineError(f"input {name} has the dynamic axis {unknown[0]!r}: known ones are {', '.join(DYNAMIC)}")
+        profile[name] = [[DYNAMIC[side][k] if isinstance(side, str) else side for side in shape] for k in range(3)]
+    return profile
+
+
+def find_board() -> str:
+    """The preset of this machine."""
+    path = Path("/proc/device-tree/model")
+    model = path.read_text(errors="replace").lower() if path.is_file() else ""
+    for board in BOARDS:
+        if board.replace("-", " ") in model:
+            return board
+    return "orin-nano" if "jetson" in model else "dgpu"  # of an unknown board, the most careful one
+
+
+def prepare_folder(folder: Path, size: int) -> None:
+    """Make the folder, clear what a killed build left, and see that there is room for engines of `size` bytes.
+
+    Raises:
+        OSError: it cannot be written, or the disk is too full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for draft in folder.glob("*.draft"):
+            draft.unlink()
+        (folder / "writable.draft").touch()
+        (folder / "writable.draft").unlink()
+    except OSError as error:
+        raise OSError(f"no engines can be written to {folder} ({error}): copy the bundle to your own folder") from error
+    free = shutil.disk_usage(folder).free
+    if free < ROOM * size:
+        raise OSError(
+            f"{folder} has {free / 1e6:.0f} MB left and engines may need {ROOM * size / 1e6:.0f} MB: make room, then "
+            "run the same command again; engines that are there stay usable"
+        )
+
+
+def is_current(engine: BuiltEngine, digest: str, typed: TypedFile, options: BuildOptions, folder: Path) -> bool:
+    """Whether an engine is what a build would make again."""
+    made = (engine.graph_sha256, engine.precision, engine.kept, engine.largest, engine.workspace, engine.level)
+    wanted = (digest, typed.precision, typed.kept, typed.largest, options.workspace, options.level)
+    path = folder / engine.file
+    return made == wanted and path.is_file() and file_digest(path) == engine.engine_sha256
+
+
+def remove_unlisted(folder: Path, engines: Mapping[str, BuiltEngine]) -> None:
+    """Delete engines that have been replaced."""
+    listed = {engine.file for engine in engines.values()}
+    for path in folder.glob("*.engine"):
+        if path.name not in listed:
+            path.unlink()
+
+
+def _follow(lines: Iterable[str], graph: str, say: Say) -> str:
+    """Pass progress on, at most once every few seconds; returns the error that was told, if any."""
+    problem, last = "", time.monotonic()
+    for line in lines:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue  # TensorRT itself prints as well
+        problem = told.get("error", problem)
+        if "phase" in told and time.monotonic() - last > 5:
+            last = time.monotonic()
+            say(f"{graph}: {told['phase']} {told['step']}/{told['steps']}")
+    return problem
+
+
+def _ending(status: int, ending: list[str]) -> str:
+    if status == -signal.SIGKILL:
+        return (
+            "the builder was killed, most likely because the board ran out of memory: stop the desktop and other "
+            "programs, add swap on a disk, use --workspace 512, and run the same command again"
+        )
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f"TensorRT crashed ({name}): run the same command again; engines built so far stay"
+    return f"the builder failed: {ending[0] if ending else 'it gave no reason'}"
