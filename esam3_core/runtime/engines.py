@@ -4,19 +4,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from esam3_core.config import RuntimeConfig
+from esam3_core.runtime.bundle import file_digest
 from esam3_core.runtime.errors import EngineError
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 BACKENDS = ("auto", "onnxruntime", "tensorrt")
+Watch = Callable[[Path, "Engine"], "Engine"]
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 class Engine(Protocol):
@@ -87,16 +93,77 @@ def load_engine(path: Path, config: RuntimeConfig, inputs: Collection[str], outp
         EngineError: the backend or device is not there, the graph is unreadable, or it lacks one of the `inputs` or
             `outputs` that its caller needs.
     """
-    if config.backend not in BACKENDS:
-        raise EngineError(f"unknown backend {config.backend!r}: choose one of {', '.join(BACKENDS)}")
-    if config.backend == "tensorrt":
-        raise EngineError("this build has no TensorRT engines yet: use backend=onnxruntime or auto")
     # Read by every OpenMP runtime at its start; ONNX Runtime builds of some boards use one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    engine = OnnxEngine(path, config)
+    engine: Engine
+    if choose_backend(path.parent, config).backend == "tensorrt":
+        from esam3_core.runtime.tensorrt_engine import open_tensorrt
+
+        engine = open_tensorrt(path, file_digest(path), _gpu_index(config.device))
+    else:
+        engine = OnnxEngine(path, config)
     _check_ports(path, "inputs", inputs, engine.inputs)
     _check_ports(path, "outputs", outputs, engine.outputs)
-    return engine
+    watch = _watch.get()
+    return watch(path, engine) if watch else engine
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Hand every engine that is loaded in the `with` block to `watch`, and use what it returns instead."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which backend runs a bundle's engines."""
+
+    backend: str  # onnxruntime, tensorrt
+    reason: str = ""  # why `auto` did not take TensorRT
+
+
+def choose_backend(bundle: Path, config: RuntimeConfig) -> Choice:
+    """What `config.backend` means for a bundle on this machine.
+
+    `auto` takes TensorRT only if every graph of the bundle has an engine built here: engines of two backends cannot
+    hand results to each other on the device.
+
+    Raises:
+        EngineError: unknown backend; or TensorRT is demanded together with a device that it cannot use.
+    """
+    if config.backend not in BACKENDS:
+        raise EngineError(f"unknown backend {config.backend!r}: choose one of {', '.join(BACKENDS)}")
+    if config.backend == "onnxruntime":
+        return Choice("onnxruntime")
+    if config.device == "cpu":
+        if config.backend == "tensorrt":
+            raise EngineError("backend tensorrt needs a GPU: use device=auto or cuda:0, or backend=onnxruntime")
+        return Choice("onnxruntime", "device is cpu")
+    if config.backend == "tensorrt":
+        return Choice("tensorrt")
+    from esam3_core.runtime.cuda import open_driver
+    from esam3_core.runtime.engine_folder import find_engine
+    from esam3_core.runtime.tensorrt_engine import import_tensorrt
+
+    try:
+        version = str(import_tensorrt().__version__)
+        gpu = open_driver(_gpu_index(config.device)).gpu()
+        for graph in sorted(bundle.glob("*.onnx")):
+            find_engine(graph, file_digest(graph), gpu, version)
+    except EngineError as error:
+        return Choice("onnxruntime", str(error))
+    return Choice("tensorrt")
+
+
+def _gpu_index(device: str) -> int:
+    kind, _, index = "cuda:0".partition(":") if device == "auto" else device.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise EngineError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:0")
+    return int(index or 0)
 
 
 def _check_ports(path: Path, kind: str, needed: Collection[str], found: Collection[str]) -> None:
@@ -112,14 +179,12 @@ def _choose_device(device: str, providers: Collection[str]) -> tuple[str, int]:
     has_cuda = "CUDAExecutionProvider" in providers
     if device == "cpu" or (device == "auto" and not has_cuda):
         return "cpu", 0
-    kind, _, index = "cuda:0".partition(":") if device == "auto" else device.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
-        raise EngineError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:0")
+    index = _gpu_index(device)
     if not has_cuda:
         raise EngineError(
             f"device {device!r} needs onnxruntime-gpu, which is not installed: install it or use device=cpu"
         )
-    return "cuda", int(index or 0)
+    return "cuda", index
 
 
 def _providers(device: tuple[str, int]) -> list[Any]:

@@ -61,7 +61,8 @@ def test_threads_are_those_of_the_config(colour_bundle):
 @pytest.mark.parametrize(
     ("config", "remedy"),
     [
-        ({"backend": "tensorrt"}, "this build has no TensorRT engines yet: use backend=onnxruntime or auto"),
+        ({"backend": "tensorrt", "device": "cpu"}, "needs a GPU: use device=auto or cuda:0, or backend=onnxruntime"),
+        ({"backend": "tensorrt", "device": "npu"}, "choose auto, cpu, cuda or cuda:0"),
         ({"backend": "tflite"}, "choose one of auto, onnxruntime, tensorrt"),
         ({"device": "npu"}, "choose auto, cpu, cuda or cuda:0"),
         ({"device": "cuda:x"}, "choose auto, cpu, cuda or cuda:0"),
