@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from esam3_core.data.clip import Clip
+from esam3_core.data.clip import Clip, FrameFiles
 from esam3_core.data.davis import indexed_clip
 
 RATE = 6.0  # frames/s of the pictures that are released
@@ -60,6 +60,13 @@ class LvosSequences:
         pictures = sorted((self.folder / "JPEGImages" / name).glob("*.jpg"))
         annotations = sorted((self.folder / "Annotations" / name).glob("*.png"))
         return indexed_clip(name, pictures, annotations, RATE)
+
+    def span_of(self, clip: Clip) -> dict[int, tuple[int, int]]:
+        """Object -> indices in the clip of its first and its last annotated frame."""
+        assert isinstance(clip.frames, FrameFiles)
+        place = {int(path.stem): index for index, path in enumerate(clip.frames.paths)}
+        spans = self.spans[clip.key]
+        return {number: (place[span.start], place.get(span.end, len(clip) - 1)) for number, span in spans.items()}
 
 
 def _spans(objects: dict[str, dict[str, dict[str, str]]]) -> dict[int, Span]:

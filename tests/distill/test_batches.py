@@ -113,7 +113,8 @@ def test_weights_decide_how_often_a_source_is_drawn(tiny_run: DistillConfig) -> 
         for source, weight in zip(tiny_run.sources, (1.0, 0.0), strict=True)
     )
     only_scenes = Stage3(dataclasses.replace(tiny_run, sources=sources)).batches(0)
-    assert all(bool(only_scenes.batch(i).noun_known.all()) for i in range(5))
+    # Real pictures answer for two nouns, scenes for all but those a crop has hidden.
+    assert all(bool((only_scenes.batch(i).noun_known.mean(1) > 0.5).all()) for i in range(5))
 
 
 def test_an_unknown_kind_of_source_is_refused() -> None:
