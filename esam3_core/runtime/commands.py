@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esam3_core.config import RuntimeConfig
+from esam3_core.config import TRACKERS, RuntimeConfig
+from esam3_core.runtime import shown_options
 
 if TYPE_CHECKING:
-    from esam3_core.runtime import Detection, Student, Track
+    from esam3_core.runtime import Detection, Student, Track, Tracker
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,6 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     segment = subparsers.add_parser("segment", help="find concepts in images")
     segment.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image, or a folder of images")
     _add_common(segment)
+    segment.add_argument(
+        "--box", action="append", default=[], type=shown_options.box, metavar="X,Y,W,H",
+        help="find everything like what is in this box of the image; may be repeated",
+    )  # fmt: skip
     segment.add_argument("--json", type=Path, metavar="FILE", help="write what was found, masks as COCO RLE")
     segment.add_argument("--overlay", type=Path, metavar="FOLDER", help="write pictures of what was found")
     segment.set_defaults(run=run_segment)
@@ -32,6 +37,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "source", metavar="SOURCE", help="video file, folder of images, number of a webcam, or rosbag2 (folder or file)"
     )
     _add_common(track)
+    shown_options.add_options(track)
+    track.add_argument(
+        "--tracker", choices=TRACKERS, help="iou links detections, memory also remembers (default: the bundle's)"
+    )
+    track.add_argument("--load-memory", type=Path, metavar="FILE", help="go on with what was saved")
+    track.add_argument("--save-memory", type=Path, metavar="FILE", help="save what is remembered at the end")
     track.add_argument("--out", type=Path, metavar="FILE.mp4", help="write a video of the tracks")
     track.add_argument("--jsonl", type=Path, metavar="FILE", help="write one line of JSON per frame")
     track.add_argument("--topic", help="image topic of a bag; default: its first one")
@@ -41,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     default = RuntimeConfig()
     parser.add_argument(
-        "--concept", action="append", required=True, metavar="NOUN", help="such as cup or 'red mug'; may be repeated"
+        "--concept", action="append", default=[], metavar="NOUN", help="such as cup or 'red mug'; may be repeated"
     )
     parser.add_argument("--bundle", default="tabletop", help="name or folder of a bundle (default: %(default)s)")
     parser.add_argument(
@@ -57,11 +68,15 @@ def run_segment(arguments: argparse.Namespace) -> int:
     """Segment every image; 1 if one of them could not be read, the others are done all the same."""
     from tqdm import tqdm
 
-    from esam3_core.runtime.errors import SourceError
+    from esam3_core.runtime.errors import ConceptError, SourceError
+    from esam3_core.runtime.exemplars import Exemplar
     from esam3_core.runtime.results import image_record
     from esam3_core.runtime.sources import find_images, read_image
 
+    if not arguments.concept and not arguments.box:
+        raise ConceptError("nothing to look for: give --concept NOUN, or --box X,Y,W,H around such a thing")
     student = _load(arguments)
+    exemplars = [Exemplar(box) for box in arguments.box]
     paths = [path for given in arguments.images for path in (find_images(given) if given.is_dir() else [given])]
     records: list[dict[str, Any]] = []
     failures = 0
@@ -72,7 +87,7 @@ def run_segment(arguments: argparse.Namespace) -> int:
             tqdm.write(f"esam3: {error}", file=sys.stderr)
             failures += 1
             continue
-        found = student.segment(image, arguments.concept)
+        found = student.segment(image, arguments.concept, exemplars)
         records.append(image_record(str(path), image.shape[:2], found))
         if arguments.overlay:
             _write_overlay(arguments.overlay / f"{number:04d}_{path.stem}.png", image, found)
@@ -88,13 +103,19 @@ def run_track(arguments: argparse.Namespace) -> int:
     """Track through a source; what was written stays whole if it is interrupted."""
     from tqdm import tqdm
 
+    from esam3_core.runtime.errors import ConceptError
     from esam3_core.runtime.overlay import draw
     from esam3_core.runtime.results import frame_record
     from esam3_core.runtime.sources import open_source
     from esam3_core.runtime.video import VideoWriter
 
+    if not any((arguments.concept, arguments.box, arguments.point, arguments.exemplar, arguments.load_memory)):
+        raise ConceptError(
+            "nothing to follow: give --concept NOUN, --box X,Y,W,H@FRAME, --point X,Y@FRAME, --exemplar X,Y,W,H@FRAME "
+            "or --load-memory FILE"
+        )
     source = open_source(arguments.source, arguments.topic)
-    tracker = _load(arguments).track(arguments.concept)
+    tracker = _make_tracker(arguments)
     lives: dict[int, _Life] = {}
     frames, start = 0, time.perf_counter()
     with ExitStack() as stack:
@@ -105,6 +126,7 @@ def run_track(arguments: argparse.Namespace) -> int:
             lines = stack.enter_context(arguments.jsonl.open("w", encoding="utf-8"))
         try:
             for index, stamp, image in tqdm(source, total=source.length, unit="frame", disable=None):
+                shown_options.show(tracker, image, index, stamp, arguments)
                 tracks = tracker.step(image, stamp)
                 frames += 1
                 for track in tracks:
@@ -115,11 +137,16 @@ def run_track(arguments: argparse.Namespace) -> int:
                     video.write(draw(image, tracks))
         except KeyboardInterrupt:
             print("stopped; what was written so far is whole", file=sys.stderr)
+        finally:
+            if arguments.save_memory:
+                tracker.save(arguments.save_memory)
     seconds = time.perf_counter() - start
     print(f"{frames} frames in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} frames/s), {len(lives)} tracks")
     for life in lives.values():
         print(f"  {life}")
-    return 0
+    if unseen := shown_options.never_shown(arguments, frames):
+        print(f"esam3: there is no frame {', '.join(map(str, unseen))} to show anything on", file=sys.stderr)
+    return 1 if unseen else 0
 
 
 class _Life:
@@ -138,6 +165,22 @@ class _Life:
         return (
             f"{self._last.concept} {self._last.id}: seen in {self._seen} frames, {span}, score {self._last.score:.2f}"
         )
+
+
+def _make_tracker(arguments: argparse.Namespace) -> Tracker:
+    from esam3_core.runtime.errors import Esam3Error
+
+    student = _load(arguments)
+    config = student.bundle.tracker
+    tracker = student.track(config=replace(config, tracker=arguments.tracker or config.tracker))
+    if arguments.save_memory and not tracker.has_memory:
+        student.bundle.graph("propagator")  # says what is missing before the work is done
+        raise Esam3Error("--save-memory needs a tracker with memory: leave out --tracker iou")
+    if arguments.load_memory:
+        tracker.load(arguments.load_memory)
+    if arguments.concept:
+        tracker.concepts = [*tracker.concepts, *arguments.concept]
+    return tracker
 
 
 def _load(arguments: argparse.Namespace) -> Student:

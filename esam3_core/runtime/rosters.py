@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from esam3_core.config import TrackerConfig
-from esam3_core.runtime.memory import MemoryShape
+from esam3_core.runtime.memory import MemoryBank, MemoryShape
 from esam3_core.runtime.memory_roster import MemoryRoster
 from esam3_core.runtime.roster import Roster
 
@@ -24,6 +27,16 @@ def make_roster(student: Student, config: TrackerConfig) -> Roster:
         return Roster(config)
     sizes = student.bundle.student
     return MemoryRoster(config, student.memory, MemoryShape.of(sizes.memory, sizes.size, sizes.width))
+
+
+def warm_up_memory(student: Student, features: Mapping[str, Any]) -> None:
+    """Run both engines of memory once on the features of any frame."""
+    sizes = student.bundle.student
+    bank = MemoryBank(MemoryShape.of(sizes.memory, sizes.size, sizes.width), 1)
+    engines, key = student.memory, bank.open()
+    logits = np.zeros((1, engines.side, engines.side), np.float32)
+    bank.write(key, engines.memorise(features, logits, np.ones(1, np.float32), [True])[0])
+    engines.propagate(features, bank, [key])
 
 
 def wants_memory(student: Student, config: TrackerConfig) -> bool:

@@ -24,6 +24,7 @@ from esam3_core.runtime.memory_engines import (
     MemoryEngines,
 )
 from esam3_core.runtime.preprocess import Image, check_image, resize_frame
+from esam3_core.runtime.rosters import wants_memory, warm_up_memory
 from esam3_core.runtime.stages import Stages
 from esam3_core.runtime.text import Prompt, TextEncoder, normalise_all
 from esam3_core.runtime.track import Detection
@@ -180,12 +181,14 @@ class Student:
                 found += read_detections(raw, batch, self.detector, size)
         return found
 
-    def warm_up(self, concepts: Iterable[str] = ()) -> None:
-        """Run one frame, so that the first real one is as fast as the rest."""
+    def warm_up(self, concepts: Iterable[str] = (), tracker: TrackerConfig | None = None) -> None:
+        """Run one frame, with the memory that `tracker` wants, so that the first real one is as fast as the rest."""
         size = self.bundle.student.size
         names = normalise_all(concepts) or ("object",)
         features = self.encode_image(np.zeros((size, size, 3), np.uint8))
         self.detect(features, self.encode_concepts(names), (size, size))
+        if tracker is not None and wants_memory(self, tracker):
+            warm_up_memory(self, features)
         # The black frame holds nothing, but OpenCV also sets itself up at its first use.
         upsample_mask(np.ones((size // 4, size // 4), np.float32), 0.0, (size, size))
         self.stages.start_frame()

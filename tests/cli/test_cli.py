@@ -156,7 +156,9 @@ class TestVerbs:
         told = subprocess.run([sys.executable, "-m", "esam3_core", "--version"], capture_output=True, text=True)
         assert told.stdout.strip() == f"esam3 {esam3_core.__version__}"
 
-    @pytest.mark.parametrize("arguments", [[], ["dance"], ["track"], ["track", "0"], ["segment", "--concept", "cup"]])
+    @pytest.mark.parametrize(
+        "arguments", [[], ["dance"], ["track"], ["track", "0", "--box", "1,2"], ["segment", "--concept", "cup"]]
+    )
     def test_a_wrong_call_shows_the_usage(self, arguments, capsys):
         with pytest.raises(SystemExit, match="2"):
             cli.main(arguments)
