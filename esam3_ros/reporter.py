@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import esam3_core
 from esam3_core.config import NodeConfig
 from esam3_core.runtime import Student
+from esam3_core.runtime.engines import choose_backend
 from esam3_ros.complaints import Complaints
 from esam3_ros.diagnostics import Health, diagnose
 from esam3_ros.processor import TrackCounts
@@ -54,7 +55,8 @@ class Reporter:
             "input size (pixels)": f"{size} x {size}",
             "concepts": ", ".join(student.concepts),
             **{f"{name} sha256": digest[:16] for name, digest in bundle.digests.items()},
-            "backend": student.config.backend,
+            "memory": bundle.student.memory.kind if bundle.has_memory else "none",
+            "backend": _backend(student),
             "device": student.config.device,
             "esam3": esam3_core.__version__,
             "onnxruntime": _version("onnxruntime"),
@@ -96,6 +98,12 @@ class Reporter:
             reliability=node.subscription.reliability,
             publishers=node.subscription.publishers(),
         )
+
+
+def _backend(student: Student) -> str:
+    """What runs the engines and, if TensorRT was wished for and is not it, why."""
+    choice = choose_backend(student.bundle.folder, student.config)
+    return f"{choice.backend}, not tensorrt: {choice.reason}" if choice.reason else choice.backend
 
 
 def _version(package: str) -> str:

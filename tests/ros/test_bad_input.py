@@ -298,6 +298,7 @@ def test_a_bundle_that_cannot_be_loaded_leaves_the_node_unconfigured_with_the_re
         ({"image_transport": "theora"}, "raw, compressed"),
         ({"backend": "tensorflow"}, "auto, onnxruntime, tensorrt"),
         ({"device": "tpu"}, "unknown device"),
+        ({"backend": "tensorrt", "device": "cpu"}, "backend tensorrt needs a GPU: use device=auto"),
     ],
 )
 def test_a_parameter_that_cannot_be_leaves_the_node_unconfigured_with_the_reason(graph, colours, given, words):
@@ -305,7 +306,7 @@ def test_a_parameter_that_cannot_be_leaves_the_node_unconfigured_with_the_reason
     wait_for(lambda: graph.complained(words), words)
     wait_for(lambda: graph.status("model").level == ERROR)
     assert node.state == "unconfigured"
-    (name,) = given
+    name = next(iter(given))
     default = node.parameters.spec(name).default
     assert node.set_parameters([Parameter(name, value=default)])[0].successful
     assert graph.transition("configure")

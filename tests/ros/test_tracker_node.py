@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -274,6 +275,8 @@ def test_diagnostics_tell_rates_ages_tracks_and_the_model(graph, tracker, result
     assert float(_values(graph, "inference")["engines p50 (ms)"]) > 0
     assert _values(graph, "tracks")["concept_version"] == "1"
     assert _values(graph, "model")["bundle"] == "colours"
+    # This bundle has no TensorRT engines on any machine: `auto` says that it fell back, and why.
+    assert re.match(r"onnxruntime, not tensorrt: .*\w", _values(graph, "model")["backend"])
 
 
 def _values(graph, part):
