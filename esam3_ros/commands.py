@@ -11,6 +11,7 @@ from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from esam3_core.runtime import Esam3Error
 from esam3_ros.concept_control import Change, ConceptControl
 from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.mailbox import Worker
@@ -61,7 +62,12 @@ class Commands:
         def apply() -> None:
             error = ""
             try:
-                self._processor.set_concepts(change.concepts, change.version, change.keep_tracks)
+                if change.action is not None:
+                    change.concepts = self._processor.search(change.action, change.version)
+                else:
+                    self._processor.set_concepts(change.concepts, change.version, change.keep_tracks)
+            except Esam3Error as failure:
+                error = str(failure)
             except Exception as failure:
                 error = f"the concepts could not be put in force: {failure}"
                 raise

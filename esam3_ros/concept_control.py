@@ -27,6 +27,7 @@ class Change:
     concepts: tuple[str, ...]
     version: int
     keep_tracks: bool = True
+    action: Callable[[], Iterable[str]] | None = None  # makes the change, and returns the concepts it led to
     error: str = ""
     future: Future = field(default_factory=Future)
 
@@ -86,6 +87,17 @@ class ConceptControl:
             self._keep_tracks = True
         return ("" if result.successful else result.reason), self._newest
 
+    def perform(self, action: Callable[[], Iterable[str]]) -> Change:
+        """Let `action`, which changes what is searched for, run between two frames; the change to wait for."""
+        change = Change(self._newest.concepts, self._newest.version + 1, action=action)
+        if self._apply is None:
+            change.error = "the node is not configured"
+            change.future.set_result(None)
+            return change
+        self._newest = change
+        self._apply(change)
+        return change
+
     def settle(self, change: Change, error: str = "") -> None:
         """A change is in force, or failed for the reason `error`."""
         if change.future.done():
@@ -96,6 +108,8 @@ class ConceptControl:
             self.problem = error
         else:
             self.version, self.concepts = change.version, change.concepts
+            if change.action is not None and self._newest is change:
+                self._tell(change.concepts)
         change.future.set_result(None)
 
     def _fall_back(self, failed: Change) -> None:
@@ -103,7 +117,10 @@ class ConceptControl:
         if self._newest is failed:
             self._newest = Change(self.concepts, failed.version)
             self._newest.future.set_result(None)
-            self._node.set_parameters([Parameter(NAME, Parameter.Type.STRING_ARRAY, list(self.concepts))])
+            self._tell(self.concepts)
+
+    def _tell(self, concepts: tuple[str, ...]) -> None:
+        self._node.set_parameters([Parameter(NAME, Parameter.Type.STRING_ARRAY, list(concepts))])
 
 
 def parse(value: Any, limit: int) -> tuple[str, ...]:

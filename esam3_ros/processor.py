@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sensor_msgs.msg import CompressedImage, Image
 
 from esam3_core.config import DetectorConfig, NodeConfig, TrackerConfig
-from esam3_core.runtime import Student, Track
+from esam3_core.runtime import Exemplar, Student, Track
 from esam3_ros.complaints import Complaints
 from esam3_ros.conversions import BadImageError, compressed_to_rgb, image_to_rgb, seconds
 from esam3_ros.gate import Gate
+from esam3_ros.pairing import stamp_of
 from esam3_ros.publishers import TrackPublishers
+from esam3_ros.recent import Recent, RecentImages
 from esam3_ros.stats import Stats, split_time
 
 
@@ -70,6 +73,7 @@ class Processor:
         self._complaints = complaints
         self._now = now
         self._gate = Gate()
+        self._recent = RecentImages()
         self._version = 0
 
     def work(self, frame: Frame) -> None:
@@ -94,6 +98,7 @@ class Processor:
             return
         decoded = time.perf_counter()
         tracks = self._step(picture, admission.stamp, settings)
+        self._recent.add(stamp_of(frame.message), admission.stamp, picture)
         tracked = time.perf_counter()
         self._publishers.publish(frame.message.header, picture.shape[:2], tracks, self._version)
         ended = time.perf_counter()
@@ -123,11 +128,48 @@ class Processor:
         self._version = version
         self._publishers.publish_concepts(version, self._tracker.concepts)
 
+    def search(self, action: Callable[[], Iterable[str]], version: int) -> tuple[str, ...]:
+        """Let `action` change what is searched for from the next frame on; the concepts it led to.
+
+        Raises:
+            Esam3Error: what `action` raises; nothing changes.
+        """
+        concepts = tuple(action())
+        self._version = version
+        self._publishers.publish_concepts(version, concepts)
+        return concepts
+
+    def image(self, stamp: Any) -> Recent:
+        """A processed image by its stamp; see `RecentImages.find`."""
+        return self._recent.find(stamp)
+
+    def add_exemplars(self, stamp: Any, exemplars: Sequence[Exemplar]) -> tuple[list[str], list[str]]:
+        """Show concepts on an image: those shown, and all that are searched for. See `Tracker.add_exemplars`."""
+        shown = self._tracker.add_exemplars(self.image(stamp).picture, exemplars)
+        return shown, self._tracker.concepts
+
+    def add_object(self, image: Recent, box: Any, points: Sequence[Any], mask: Any, concept: str) -> int:
+        """Follow one object; its id. See `Tracker.add`."""
+        return self._tracker.add(image.picture, image.stamp, box, points, mask, concept).id
+
+    def remove_object(self, number: int) -> None:
+        """Forget one track; see `Tracker.remove`."""
+        self._tracker.remove(number)
+
+    def save(self, path: Path) -> int:
+        """Save what is remembered; how many tracks."""
+        return self._tracker.save(path)
+
+    def load(self, path: Path) -> tuple[int, list[str]]:
+        """Load what was remembered: how many tracks, and what is searched for now."""
+        return self._tracker.load(path), self._tracker.concepts
+
     def forget(self, reason: str) -> int:
         """Forget all tracks; returns how many there were."""
         count = self.tracks.alive
         self._tracker.reset(reason)
         self._gate.forget()
+        self._recent.clear()
         self._count([])
         return count
 

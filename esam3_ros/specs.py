@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from esam3_core.config import (
+    TRACKERS,
     CameraConfig,
     DetectorConfig,
     NodeConfig,
@@ -69,6 +70,37 @@ TRACKER = (
         (0, 100),
     ),
     Spec(TrackerConfig, "max_tracks", "tracks followed at once", UNCONFIGURED, (1, 64)),
+    Spec(
+        TrackerConfig,
+        "tracker",
+        "iou links detections, memory also remembers, auto takes memory where the bundle has one",
+        UNCONFIGURED,
+        choices=TRACKERS,
+    ),
+    Spec(
+        TrackerConfig,
+        "memory_age",
+        "with memory: how long an unseen track is remembered, s of image time",
+        RUNNING,
+        (0, 86_400),
+    ),
+    Spec(
+        TrackerConfig,
+        "keep_alive",
+        "with memory: how long a track is shown that no detection agrees with, s of image time",
+        RUNNING,
+        (0, 86_400),
+    ),
+    Spec(
+        TrackerConfig, "write_iou", "with memory: expected mask IoU from which a frame is remembered", RUNNING, (0, 1)
+    ),
+    Spec(
+        TrackerConfig,
+        "recondition_score",
+        "with memory: score from which a detection that agrees corrects the memory",
+        RUNNING,
+        (0, 1),
+    ),
     Spec(NodeConfig, "max_rate", "frames processed per second of image time, 0 = all it can, Hz", RUNNING, (0, 120)),
     Spec(NodeConfig, "max_frame_age", "older input is dropped, 0 = never, s", RUNNING, (0, 10)),
     Spec(NodeConfig, "latency_warn", "diagnostics warn when results are older, s", RUNNING, (0, 10)),

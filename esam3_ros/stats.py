@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WINDOW = 10.0  # s over which rates and percentiles count
-ENGINES = frozenset({"image_encoder", "text_encoder", "detector"})  # stages that run inside an engine
+ENGINES = frozenset(
+    {"image_encoder", "text_encoder", "exemplar_encoder", "detector", "propagator", "memorizer"}
+)  # stages that run inside an engine
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from esam3_ros.concept_control import ConceptControl
 from esam3_ros.core_log import CoreLog
 from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.mailbox import Worker
+from esam3_ros.memory_commands import MemoryCommands
 from esam3_ros.parameters import Parameters
 from esam3_ros.processor import Frame, Processor, Settings
 from esam3_ros.publishers import TrackPublishers
@@ -73,7 +74,7 @@ class TrackerNode(LifecycleNode):
         self.processor: Processor | None = None
         self.worker: Worker[Frame] | None = None
         self._publishers_made: TrackPublishers | None = None
-        self._commands: Commands | None = None
+        self._commands: tuple[Commands, MemoryCommands] | None = None
         self._queue = ExecutorQueue(self)
         self._core_log = CoreLog(self.get_logger())
         self._complaints = Complaints(self.get_logger())
@@ -102,16 +103,15 @@ class TrackerNode(LifecycleNode):
         bundle = str(self.get_parameter("bundle").value)
         student = esam3_core.load(bundle, self.parameters.config(RuntimeConfig))
         self._adopt(student.bundle.detector, student.bundle.tracker)
-        student.warm_up()
+        student.warm_up(tracker=self._settings().tracker)
         self._publishers_made = TrackPublishers(self)
         self.processor = Processor(
             student, self._settings(), self._publishers_made, self.stats, self._complaints, self._now
         )
         self.worker = Worker(self.processor.work, self._worker_failed, "tracker")
         self.reporter.describe_model(student)
-        self._commands = Commands(
-            self, self.control, self._queue, self.processor, self.worker, student.concepts
-        )
+        told = self, self.control, self._queue, self.processor, self.worker
+        self._commands = Commands(*told, student.concepts), MemoryCommands(*told)
         self.state = "inactive"
         knows = ", ".join(student.concepts)
         self.get_logger().info(
@@ -189,8 +189,8 @@ class TrackerNode(LifecycleNode):
 
     def _release(self) -> None:
         self._unsubscribe()
-        if self._commands is not None:
-            self._commands.destroy()
+        for commands in self._commands or ():
+            commands.destroy()
         if self.worker is not None and not self.worker.stop(WORKER_PATIENCE):
             self.get_logger().error("the worker is still busy with a frame; it ends after it")
         if self._publishers_made is not None:
