@@ -12,6 +12,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+LONG = 1 << 22  # pairs of query and key from which attention in torch is not written out: 5184 tokens take 0.9 GB
 
 
 class MLP(nn.Module):
@@ -52,7 +55,7 @@ class Attention(nn.Module):
         """Attend.
 
         Args:
-            query: [B, Nq, d]; key, value: [B, Nk, d].
+            query: [B, Nq, d]; key, value: [B, Nk, d]; either may have batch 1 and is shared then.
             bias: added to the attention logits, broadcastable to [B, heads, Nq, Nk]; use a large
                 negative number for keys that must not be seen.
 
@@ -62,12 +65,18 @@ class Attention(nn.Module):
         q = self._split(self.query(query) * self.scale)  # [B, h, Nq, d/h]
         k = self._split(self.key(key))  # [B, h, Nk, d/h]
         v = self._split(self.value(value))
-        logits = q @ k.transpose(-2, -1)  # [B, h, Nq, Nk]
-        if bias is not None:
-            logits = logits + bias
-        weights = logits.float().softmax(-1).to(v.dtype)
-        mixed = (weights @ v).transpose(1, 2)  # [B, Nq, h, d/h]
-        return self.out(mixed.reshape(query.shape))
+        if bias is None and q.shape[2] * k.shape[2] >= LONG and not torch.compiler.is_compiling():
+            mixed = functional.scaled_dot_product_attention(q, k, v, scale=1.0)  # [B, h, Nq, d/h]
+        else:
+            mixed = _attend(q, k, v, bias)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    logits = q @ k.transpose(-2, -1)  # [B, h, Nq, Nk]
+    if bias is not None:
+        logits = logits + bias
+    return logits.float().softmax(-1).to(v.dtype) @ v
 
 
 def pad_bias(pad: Tensor) -> Tensor:
@@ -93,6 +102,14 @@ def sine_embedding(values: Tensor, channels: int, temperature: float = 10000.0) 
     angles = values[..., None] * frequencies  # [..., n, channels/2]
     waves = torch.stack([angles.sin(), angles.cos()], -1)  # [..., n, channels/2, 2]
     return waves.flatten(-3)
+
+
+def sine_map(height: int, width: int, channels: int) -> Tensor:
+    """Positions of the cells of a grid as SAM 3 has them: y, then x, counted from 1: [height * width, channels]."""
+    y, x = torch.meshgrid(
+        torch.arange(1, height + 1) / (height + 1e-6), torch.arange(1, width + 1) / (width + 1e-6), indexing="ij"
+    )
+    return sine_embedding(torch.stack([y.flatten(), x.flatten()], -1), channels // 2)
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:

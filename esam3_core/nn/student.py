@@ -13,19 +13,21 @@ from esam3_core.nn.detector import Detected, Detector
 from esam3_core.nn.exemplar import ExemplarEncoder
 from esam3_core.nn.memory import Memory
 from esam3_core.nn.neck import FPN
+from esam3_core.nn.sam3_detector import Grounded, Sam3Detector
+from esam3_core.nn.sam3_neck import Sam3Neck
 from esam3_core.nn.text import TextEncoder
-from esam3_core.nn.trunk import Trunk
+from esam3_core.nn.trunk import Trunk, follow_upstream
 
 TEXT_ENCODERS = {"sentence": TextEncoder, "clip": ClipTextEncoder}
 
 
 @dataclass
 class Features:
-    """What the image encoder gives."""
+    """What the image encoder gives: sizes with neck fpn, and with neck sam3."""
 
-    p16: Tensor  # [B, d, S/16, S/16]
-    p8: Tensor  # [B, d/4, S/8, S/8]
-    p4: Tensor  # [B, d/8, S/4, S/4]
+    p16: Tensor  # [B, d, S/16, S/16]; [B, d, S/14, S/14]
+    p8: Tensor  # [B, d/4, S/8, S/8]; [B, d, S/7, S/7]
+    p4: Tensor  # [B, d/8, S/4, S/4]; [B, d, 2S/7, 2S/7]
 
     def take(self, frames: Tensor) -> Features:
         """The features of the frames with these indices, one row each."""
@@ -42,8 +44,15 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
-        self.trunk = Trunk(config.variant)
-        self.neck = FPN(self.trunk.channels, config.width, config.heads, config.ffn)
+        self.trunk: Trunk
+        self.neck: FPN | Sam3Neck
+        if config.neck == "sam3":
+            self.trunk = Trunk(config.variant, strides=(32,))
+            follow_upstream(self.trunk)
+            self.neck = Sam3Neck(self.trunk.channels[-1], config.width, config.grid)
+        else:
+            self.trunk = Trunk(config.variant)
+            self.neck = FPN(self.trunk.channels, config.width, config.heads, config.ffn)
 
     def forward(self, frames: Tensor) -> Features:
         """uint8 RGB frames [B, S, S, 3] -> features."""
@@ -58,11 +67,11 @@ class Student(nn.Module):
         self.config = config
         self.image_encoder = ImageEncoder(config)
         self.text_encoder = TEXT_ENCODERS[config.text.kind](config.text, config.width)
-        self.detector = Detector(config)
+        self.detector: Detector | Sam3Detector = Sam3Detector(config) if config.neck == "sam3" else Detector(config)
         has_memory = config.memory.kind != "none"
         self.memory = Memory(config) if has_memory else None
         self.exemplar_encoder = ExemplarEncoder(config.width, config.heads, config.ffn) if has_memory else None
 
-    def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:
+    def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected | Grounded:
         """Features with one row per (frame, concept) pair, prompts [C, L, d], padding [C, L]."""
         return self.detector(features.p16, features.p8, features.p4, prompt, pad)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from esam3_core.config import TRUNKS
 
+STRIDES = (4, 8, 16, 32)
+
 
 def _import_timm():  # type: ignore[no-untyped-def]
     """timm imports torchvision, whose PyPI wheel expects a CUDA torch: beside a CPU-only torch it stops at
@@ -31,21 +33,29 @@ class Trunk(nn.Module):
 
     Args:
         variant: key of `TRUNKS`.
+        strides: of the maps that are wanted.
     """
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, variant: str, strides: tuple[int, ...] = STRIDES) -> None:
         super().__init__()
         timm = _import_timm()
         name = TRUNKS[variant]
         with torch.device("meta"):
             reductions = timm.create_model(name, features_only=True).feature_info.reduction()
-        wanted = tuple(reductions.index(stride) for stride in (4, 8, 16, 32))
+        wanted = tuple(reductions.index(stride) for stride in strides)
         self.body = timm.create_model(name, features_only=True, out_indices=wanted)
         self.channels: list[int] = list(self.body.feature_info.channels())
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Normalised pixels [B, 3, S, S] -> maps at strides 4, 8, 16, 32: [B, channels[i], S/s, S/s]."""
+        """Normalised pixels [B, 3, S, S] -> maps at the wanted strides s: [B, channels[i], S/s, S/s]."""
         return self.body(pixels)
+
+
+def follow_upstream(trunk: Trunk) -> None:
+    """Compute as EfficientSAM3 does where timm differs: the epsilon of EfficientViT's linear attention."""
+    for module in trunk.modules():
+        if type(module).__name__ == "LiteMLA":
+            module.eps = 1e-15
 
 
 def load_imagenet(trunk: Trunk) -> None:
