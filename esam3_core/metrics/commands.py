@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`esam3 eval`: measure a bundle on held-out scenes, real pictures or a clip."""
+"""`esam3 eval`: measure a bundle on held-out scenes, real pictures, a clip or a benchmark."""
 
 from __future__ import annotations
 
@@ -16,18 +16,36 @@ if TYPE_CHECKING:
     from esam3_core.runtime.student import Student
 
 
+BENCHMARKS = ("saco", "veval", "coco", "lvis", "davis", "lvos", "sav", "scene_clips")
+"""Arguments that name data with rules of its own."""
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the verb `eval`."""
     parser = subparsers.add_parser(
         "eval",
-        help="measure a bundle on scenes, real pictures or a clip",
+        help="measure a bundle on scenes, real pictures, a clip or a benchmark",
         description="Ask a bundle about pictures whose answers are known; print tables in per cent.",
     )
-    parser.add_argument("bundle", help="name or path of a bundle")
+    parser.add_argument("bundle", nargs="?", help="name or path of a bundle; none with --predictions or --results")
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--scenes", type=Path, help="folder of scene shards (*.tar)")
     data.add_argument("--real", type=Path, help="folder of real pictures (images/, labels/)")
     data.add_argument("--clip", type=Path, help="video, with --masks and --concept")
+    data.add_argument("--scene-clips", type=Path, help="folder of scene shards with several frames a world")
+    data.add_argument("--saco", type=Path, nargs="+", help="SA-Co Gold or Silver: one JSON per annotator")
+    data.add_argument("--veval", type=Path, help="SA-Co/VEval: its JSON")
+    data.add_argument("--coco", type=Path, help="COCO: instances_*.json; objects are prompted")
+    data.add_argument("--lvis", type=Path, help="LVIS: lvis_v1_*.json; objects are prompted")
+    data.add_argument("--davis", type=Path, help="DAVIS 2017: its folder; objects are given by their first mask")
+    data.add_argument("--lvos", type=Path, help="LVOS: its folder; objects are given by their first mask")
+    data.add_argument("--sav", type=Path, help="SA-V: sav_val or sav_test; objects are given by their first mask")
+    parser.add_argument("--pictures", type=Path, help="folder of the pictures of --saco, --veval, --coco and --lvis")
+    parser.add_argument(
+        "--prompt", action="append", choices=("box", "point"), help="how --coco, --lvis and --real show objects"
+    )
+    parser.add_argument("--predictions", type=Path, help="JSON that another program wrote for --saco or --veval")
+    parser.add_argument("--results", type=Path, help="PNGs that another program wrote for --davis, --lvos or --sav")
     parser.add_argument("--split", choices=("val", "all"), default="val", help="which real pictures (default: val)")
     parser.add_argument("--masks", type=Path, help="masks of some frames of the clip (.npz)")
     parser.add_argument("--concept", help="what the clip's masks show")
@@ -42,11 +60,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; ValueError or OSError for bad input."""
+    from esam3_core.metrics.provenance import foot, provenance
     from esam3_core.metrics.report import write_json
 
-    if arguments.clip and not (arguments.masks and arguments.concept):
-        raise ValueError("--clip needs --masks and --concept: name what the masks show")
-    markdown, summary = (run_clip if arguments.clip else run_pictures)(load_student(arguments), arguments)
+    markdown, summary = measure(arguments)
+    bundle = _bundle_folder(arguments)
+    made_of = provenance(bundle, _measured_on(arguments))
+    name = "stored answers" if bundle is None else bundle.name
+    summary = {"bundle": name, "data": _data_name(arguments), **summary, "made_of": made_of}
+    markdown += "\n" + foot(made_of)
     print(markdown)
     if arguments.json:
         write_json(summary, arguments.json)
@@ -54,6 +76,31 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown, encoding="utf-8")
     return 0
+
+
+def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The tables and the summary of what the arguments name."""
+    if arguments.clip and not (arguments.masks and arguments.concept):
+        raise ValueError("--clip needs --masks and --concept: name what the masks show")
+    stored = arguments.predictions or arguments.results
+    if bool(arguments.bundle) == bool(stored):
+        raise ValueError("name a bundle, or what another program wrote with --predictions or --results, not both")
+    if arguments.predictions and not (arguments.saco or arguments.veval):
+        raise ValueError("--predictions are answers to --saco or --veval")
+    if arguments.results and not (arguments.davis or arguments.lvos or arguments.sav):
+        raise ValueError("--results are masks of --davis, --lvos or --sav")
+    student = None if stored else load_student(arguments)
+    for name in BENCHMARKS:
+        if getattr(arguments, name):
+            from esam3_core.metrics.benchmarks import RUNS
+
+            return RUNS[name](student, arguments)
+    assert student is not None
+    if arguments.real and arguments.prompt:
+        from esam3_core.metrics.benchmarks import run_prompted
+
+        return run_prompted(student, arguments)
+    return (run_clip if arguments.clip else run_pictures)(student, arguments)
 
 
 def load_student(arguments: argparse.Namespace) -> Student:
@@ -115,3 +162,22 @@ def run_clip(student: Student, arguments: argparse.Namespace) -> tuple[str, dict
     about = {"bundle": student.bundle.name, "data": arguments.clip.name, "concept": arguments.concept}
     markdown = clip_markdown(about["bundle"], about["data"], arguments.concept, scores)
     return markdown, {**about, **scores.as_dict()}
+
+
+def _measured_on(arguments: argparse.Namespace) -> list[Path]:
+    """Files and folders that decide the numbers."""
+    given = [getattr(arguments, name) for name in ("scenes", "real", "clip", "masks", *BENCHMARKS)]
+    stored = [arguments.predictions, arguments.results]
+    return [path for item in (*given, *stored) if item for path in (item if isinstance(item, list) else [item])]
+
+
+def _data_name(arguments: argparse.Namespace) -> str:
+    return ", ".join(path.name for path in _measured_on(arguments)[:1])
+
+
+def _bundle_folder(arguments: argparse.Namespace) -> Path | None:
+    if not arguments.bundle:
+        return None
+    from esam3_core.runtime.bundle import find_bundle
+
+    return find_bundle(arguments.bundle)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to follow the objects of a clip from their first masks: a bundle with memory, or PNGs of another program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from esam3_core.data.clip import Clip, FrameFiles
+from esam3_core.data.davis import split_numbers
+from esam3_core.data.pictures import read_indices
+from esam3_core.runtime.errors import PromptError
+from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.student import Student
+from esam3_core.runtime.track import Track
+
+Answers = Iterator[tuple[int, Mapping[int, CroppedMask]]]
+"""(frame index, object -> mask)."""
+
+
+class StudentFollower:
+    """Shows a tracker each object's mask where it is first seen, then only steps it.
+
+    Raises:
+        BundleError: the bundle has no memory.
+    """
+
+    def __init__(self, student: Student) -> None:
+        self.student = student
+        assert student.memory  # raises BundleError
+
+    def __call__(self, clip: Clip) -> Answers:
+        """Every frame of a clip. Where masks overlap, the object with the better score has the pixels."""
+        config = dataclasses.replace(
+            self.student.bundle.tracker, tracker="memory", max_tracks=max(1, len(clip.labels)), memory_age=3600.0
+        )
+        tracker = self.student.track((), config)
+        names: dict[int, int] = {}  # track -> object
+        for frame in clip.read(range(len(clip))):
+            stamp = frame.index / clip.rate
+            new = set(frame.masks or ()) - set(names.values())
+            for number in sorted(new & set(clip.labels)):
+                assert frame.masks is not None
+                try:
+                    names[tracker.add(frame.image, stamp, mask=frame.masks[number].full()).id] = number
+                except PromptError:
+                    continue  # too small for the student's cells; it may be larger in a later frame
+            tracks = [track for track in tracker.step(frame.image, stamp) if track.id in names]
+            yield frame.index, {names[track.id]: crop for track, crop in without_overlap(tracks)}
+
+
+def without_overlap(tracks: list[Track]) -> list[tuple[Track, CroppedMask]]:
+    """Masks of one frame, each pixel given to the best-scoring track that claims it; empty ones are left out."""
+    taken: np.ndarray | None = None
+    kept = []
+    for track in sorted(tracks, key=lambda track: -track.score):
+        mask = track.mask if taken is None else track.mask & ~taken
+        taken = mask if taken is None else taken | mask
+        crop = CroppedMask.from_full(mask)
+        if crop.area:
+            kept.append((track, crop))
+    return kept
+
+
+class StoredResults:
+    """Masks that some program wrote as DAVIS wants them: `FOLDER/SEQUENCE/00000.png`, object numbers in an indexed PNG.
+
+    Args:
+        folder: of the sequences' folders.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def __call__(self, clip: Clip) -> Answers:
+        """The annotated frames of a clip; FileNotFoundError where a PNG is missing."""
+        assert isinstance(clip.frames, FrameFiles)
+        for index in clip.annotated[1:-1]:
+            path = self.folder / clip.key / f"{clip.frames.paths[index].stem}.png"
+            yield index, split_numbers(read_indices(path))
