@@ -40,17 +40,21 @@ class Imported:
         return "\n".join(lines + [f"  {len(names)} {_common(names)}: {reason}" for reason, names in reasons.items()])
 
 
-def official(path: str | Path, variant: str | None = None) -> Official:
+def official(
+    path: str | Path, variant: str | None = None, context: int | None = None, table: str | None = None
+) -> Official:
     """An official checkpoint as a torch module that answers prompts; see `Official.ground`.
 
     Args:
         path: a .pt, .pth or .safetensors file of EfficientSAM3.
         variant: what it should be, key of `config.TRUNKS`; None = whatever it is.
+        context: tokens of a prompt; None = as the file says.
+        table: how more positions than that are used, "cut" or "interpolate"; None = as upstream did with such a file.
 
     Raises:
         CheckpointError: it is something else, cut short, or of another variant; the message says what to do.
     """
-    return Official(convert(open_checkpoint(path), variant).student)
+    return Official(convert(open_checkpoint(path), variant, context, table).student)
 
 
 def official_config(variant: str, text: TextConfig) -> StudentConfig:
@@ -71,13 +75,15 @@ def official_config(variant: str, text: TextConfig) -> StudentConfig:
     )
 
 
-def convert(checkpoint: Checkpoint, variant: str | None = None) -> Imported:
-    """The image part of a checkpoint as a student.
+def convert(
+    checkpoint: Checkpoint, variant: str | None = None, context: int | None = None, table: str | None = None
+) -> Imported:
+    """The image part of a checkpoint as a student; the arguments are those of `recognise`.
 
     Raises:
         CheckpointError: an entry is missing, has another shape or is not known.
     """
-    recognised = recognise(checkpoint, variant)
+    recognised = recognise(checkpoint, variant, context, table)
     config = official_config(recognised.variant, recognised.text)
     entries = Entries(checkpoint.tensors)
     student = Student(config)
