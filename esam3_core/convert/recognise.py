@@ -10,7 +10,8 @@ from esam3_core.config import TextConfig
 from esam3_core.convert.checkpoint import Checkpoint
 from esam3_core.convert.entries import Entries
 from esam3_core.convert.foreign import explain_foreign
-from esam3_core.convert.text import TABLES, text_config
+from esam3_core.convert.releases import releases
+from esam3_core.convert.text import text_config
 from esam3_core.runtime.errors import CheckpointError
 
 VISION = "detector.backbone.vision_backbone."
@@ -25,8 +26,9 @@ FAMILIES = {
 }
 """Family -> its name, an entry that no other family has, and the channels of its last map -> variant."""
 
+LEGACY_WEIGHTS = ("mobileclip_s1", "mobileclip_s1_finetuned")
 LEGACY_TABLE, LEGACY_CONTEXT = 77, 32
-"""The first text students (December 2025) have 77 positions, squeezed to the 32 tokens they were trained with."""
+"""The first text students, known by their files' names, have 77 positions, squeezed to the 32 tokens of their training."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Recognised:
     release: str  # "3" or "3.1", the SAM 3 that was distilled
     variant: str  # one of the nine trunks, key of config.TRUNKS
     text: TextConfig
-    table: str  # one of convert.text.TABLES
+    table: str  # one of convert.text.TABLES: how the position table is used
     interactive: bool  # it has a second neck for points and video
     tracker: str  # none, dense (SAM 3's) or multiplex (SAM 3.1's, which is not supported)
 
@@ -59,7 +61,7 @@ def recognise(
     Args:
         variant: what it should be; None = whatever it is.
         context: tokens of a prompt; None = what the file says, in its notes, its name or its position table.
-        table: one of TABLES; None = as upstream used that kind of checkpoint.
+        table: one of convert.text.TABLES; None = as upstream used that kind of checkpoint.
 
     Raises:
         CheckpointError: it is another model, a part of one, or another variant than asked for.
@@ -72,8 +74,9 @@ def recognise(
         raise CheckpointError(f"{checkpoint.path} is {found}, not {variant}: leave --variant out, or give another file")
     entries = Entries(checkpoint.tensors)
     positions = text_config(entries, TEXT).context
-    context = context or _context(checkpoint, positions)
-    table = table or ("interpolate" if positions == LEGACY_TABLE and context == LEGACY_CONTEXT else TABLES[0])
+    legacy = positions == LEGACY_TABLE and _is_legacy(checkpoint, found)
+    context = context or (LEGACY_CONTEXT if legacy else _context(checkpoint, positions))
+    table = table or ("interpolate" if legacy else "cut")
     return Recognised(
         release="3.1" if _has(checkpoint, f"{VISION}interactive_convs.", f"{VISION}propagation_convs.") else "3",
         variant=found,
@@ -141,4 +144,10 @@ def _context(checkpoint: Checkpoint, positions: int) -> int:
     named = re.search(r"ctx(\d+)", checkpoint.path.name)
     if named and 0 < int(named[1]) <= positions:
         return int(named[1])
-    return LEGACY_CONTEXT if positions == LEGACY_TABLE else positions
+    return positions
+
+
+def _is_legacy(checkpoint: Checkpoint, variant: str) -> bool:
+    """Whether it is one of the releases with the first text students."""
+    known = releases(variant)
+    return checkpoint.path.name in {known[weights].file.split("/")[-1] for weights in LEGACY_WEIGHTS if weights in known}

@@ -97,6 +97,7 @@ def test_all_text_encoders(text: dict[str, Tensor], name: str, width: int, layer
         (16, "a.pt", {}, 16, "cut"),
         (32, "a.pt", {}, 32, "cut"),
         (77, "efficient_sam3_tinyvit_11m_mobileclip_s1.pth", {}, 32, "interpolate"),  # the first text students
+        (77, "a.pt", {}, 77, "cut"),
         (77, "sam3_mobileclip_s0_ctx16.pt", {}, 16, "cut"),
         (32, "a.pt", {"text_context_length": 16, "text_pos_embed_table_size": 32}, 16, "cut"),
         (16, "made_from_ctx32.pt", {}, 16, "cut"),  # the name promises more than there is
