@@ -28,7 +28,7 @@ FAMILIES = {
 
 LEGACY_WEIGHTS = ("mobileclip_s1", "mobileclip_s1_finetuned")
 LEGACY_TABLE, LEGACY_CONTEXT = 77, 32
-"""The first text students, known by their files' names, have 77 positions, squeezed to the 32 tokens of their training."""
+"""The first text students, known by their files' names, have 77 positions, squeezed to 32 tokens."""
 
 
 @dataclass(frozen=True)
@@ -149,5 +149,5 @@ def _context(checkpoint: Checkpoint, positions: int) -> int:
 
 def _is_legacy(checkpoint: Checkpoint, variant: str) -> bool:
     """Whether it is one of the releases with the first text students."""
-    known = releases(variant)
-    return checkpoint.path.name in {known[weights].file.split("/")[-1] for weights in LEGACY_WEIGHTS if weights in known}
+    files = (release.file for release in releases(variant).values() if release.weights in LEGACY_WEIGHTS)
+    return checkpoint.path.name in {file.rpartition("/")[2] for file in files}
