@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +95,18 @@ def test_without_a_connection_the_link_is_given(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(CheckpointError, match="no connection to the Hugging Face hub") as caught:
         fetch(RELEASE, nowhere(), tmp_path)
     assert RELEASE.link in str(caught.value)
+
+
+def test_the_command_shows_what_it_gets_and_hands_it_to_the_import(hub: Hub, tmp_path: Path) -> None:
+    """The file of this hub is none; with a real one the import goes on."""
+    hub.files[RELEASE.file] = b"<html>not a checkpoint</html>"
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "esam3_core", "fetch", "tv_m", "--out", str(tmp_path / "tv_m")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "licence on the hub: apache-2.0" in done.stdout and "SAM License" in done.stdout
+    assert re.search(r"efficientsam3_tinyvit\.pt is a web page", done.stderr)
+    assert not (tmp_path / "tv_m").exists()
 
 
 def test_the_licence_is_the_hubs_own_word(hub: Hub) -> None:
