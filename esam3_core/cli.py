@@ -20,8 +20,8 @@ COMMANDS = {
     "esam3_core.runtime.commands": (),
     "esam3_core.scenes.commands": ("scenes",),
     "esam3_core.distill.commands": ("distill", "export"),
-    "esam3_core.convert.commands": ("fetch",),
-    "esam3_core.deploy.commands": ("import", "build", "verify", "bench"),
+    "esam3_core.convert.commands": ("fetch", "import"),
+    "esam3_core.deploy.commands": ("build", "verify", "bench"),
     "esam3_core.metrics.commands": ("eval",),
 }
 """Module -> its verbs, where they may need what a robot does not install."""

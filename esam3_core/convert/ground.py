@@ -60,10 +60,11 @@ class Official(nn.Module):
 
     def __init__(self, student: Student) -> None:
         super().__init__()
-        if not isinstance(student.detector, Sam3Detector):
+        detector: nn.Module = student.detector
+        if not isinstance(detector, Sam3Detector):
             raise ValueError("this student has no official detector: import one with esam3_core.convert.official")
         self.student = student
-        self.detector: Sam3Detector = student.detector
+        self.detector = detector
         self.tokenizer = build_clip_tokenizer(student.config.text.context)
 
     @torch.inference_mode()

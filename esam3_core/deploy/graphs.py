@@ -46,12 +46,14 @@ class DetectorGraph(nn.Module):
         super().__init__()
         self.detector = student.detector
         self.masks = student.config.masks
+        self.shares_frame = student.config.neck == "sam3"  # it computes for all concepts at once what it can
 
     def forward(
         self, p16: Tensor, p8: Tensor, p4: Tensor, prompt: Tensor, prompt_pad: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         concepts = prompt.shape[0]
-        out = self.detector(p16.expand(concepts, -1, -1, -1), p8, p4, prompt, prompt_pad)
+        frames = p16 if self.shares_frame else p16.expand(concepts, -1, -1, -1)
+        out = self.detector(frames, p8, p4, prompt, prompt_pad)
         queries, logits, boxes = out.decoded.queries[-1], out.decoded.logits[-1], out.decoded.boxes[-1]
         kept = logits.topk(self.masks, dim=1).indices  # [C, k]
         chosen = torch.gather(queries, 1, kept[..., None].expand(-1, -1, queries.shape[-1]))
@@ -94,19 +96,26 @@ MEMORY_GRAPHS = {
 
 def graphs_of(config: StudentConfig) -> dict[str, GraphSpec]:
     """The graphs that a student's bundle has."""
-    return GRAPHS if config.memory.kind == "none" else {**GRAPHS, **MEMORY_GRAPHS}
+    if config.memory.kind != "none":
+        return {**GRAPHS, **MEMORY_GRAPHS}
+    return {**GRAPHS, "exemplar_encoder": MEMORY_GRAPHS["exemplar_encoder"]} if has_exemplars(config) else GRAPHS
+
+
+def has_exemplars(config: StudentConfig) -> bool:
+    """Whether boxes can show a concept: every student with memory can be shown one, and every official one."""
+    return config.memory.kind != "none" or config.neck == "sam3"
 
 
 def prompt_length(config: StudentConfig) -> int:
     """Tokens of the detector's prompt: those of the phrase, then those of the exemplars where there are any."""
-    exemplars = 0 if config.memory.kind == "none" else config.memory.exemplars + 1
-    return config.text.context + exemplars
+    return config.text.context + (config.memory.exemplars + 1 if has_exemplars(config) else 0)
 
 
 def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict[str, Tensor]:
     """Inputs of the right shapes and types for tracing and for parity checks, the same at every call."""
     rng = torch.Generator().manual_seed(0)
-    size, width, context = config.size, config.width, config.text.context
+    size, width, grid, context = config.size, config.width, config.grid, config.text.context
+    fine = (width, width) if config.neck == "sam3" else (width // 4, width // 8)  # channels of P8 and P4
     if graph == "image_encoder":
         return {"image": torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8, generator=rng)}
     if graph == "text_encoder":
@@ -119,9 +128,9 @@ def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict
     pad = torch.zeros(concepts, length, dtype=torch.bool)
     pad[:, context // 2 :] = True
     return {
-        "p16": torch.randn(1, width, size // 16, size // 16, generator=rng),
-        "p8": torch.randn(1, width // 4, size // 8, size // 8, generator=rng),
-        "p4": torch.randn(1, width // 8, size // 4, size // 4, generator=rng),
+        "p16": torch.randn(1, width, grid, grid, generator=rng),
+        "p8": torch.randn(1, fine[0], 2 * grid, 2 * grid, generator=rng),
+        "p4": torch.randn(1, fine[1], 4 * grid, 4 * grid, generator=rng),
         "prompt": torch.randn(concepts, length, width, generator=rng),
         "prompt_pad": pad,
     }

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from esam3_core.config import StudentConfig
 from esam3_core.nn.exemplar import ExemplarEncoder
 from esam3_core.nn.memory import Memory, Remembered
+from esam3_core.nn.sam3_detector import Sam3Detector
+from esam3_core.nn.sam3_prompts import GeometryEncoder
 from esam3_core.nn.student import Student
 
 
@@ -23,12 +25,14 @@ def memory_of(student: Student) -> Memory:
     return student.memory
 
 
-def exemplars_of(student: Student) -> ExemplarEncoder:
-    """The exemplar encoder of a student.
+def exemplars_of(student: Student) -> ExemplarEncoder | GeometryEncoder:
+    """The exemplar encoder of a student; that of official checkpoints is a part of their detector.
 
     Raises:
         ValueError: if it has none.
     """
+    if isinstance(student.detector, Sam3Detector):
+        return student.detector.geometry
     if student.exemplar_encoder is None:
         raise ValueError("this student has no exemplar encoder: it comes with memory, set student.memory.kind")
     return student.exemplar_encoder
@@ -78,7 +82,7 @@ class ExemplarEncoderGraph(nn.Module):
 def memory_inputs(graph: str, config: StudentConfig, rows: int, rng: torch.Generator) -> dict[str, Tensor]:
     """Inputs of one of these graphs for `rows` tracks or concepts; one row remembers nothing."""
     own, size, width = config.memory, config.size, config.width
-    p16 = torch.randn(1, width, size // 16, size // 16, generator=rng)
+    p16 = torch.randn(1, width, config.grid, config.grid, generator=rng)
     if graph == "exemplar_encoder":
         labels = torch.randint(-1, 2, (rows, own.exemplars), generator=rng)
         return {"p16": p16, "boxes": torch.rand(rows, own.exemplars, 4, generator=rng), "labels": labels}

@@ -56,14 +56,14 @@ class Sam3Detector(nn.Module):
         Returns:
             Prompt [C, L + 1, d], padding [C, L + 1].
         """
-        summary = self.geometry(p16)[0].expand(len(prompt), -1, -1)  # [C, 1, d]
+        summary = self.geometry(p16)[0].expand(prompt.shape[0], -1, -1)  # [C, 1, d]
         absent = torch.cat([pad, torch.ones_like(pad[:, :1])], 1)[:, self.context :]
         is_given = (absent.float().amin(1, keepdim=True)) < 0.5  # [C, 1]
         return torch.cat([prompt, summary], 1), torch.cat([pad, is_given], 1)
 
     def ground(self, p16: Tensor, p8: Tensor, p4: Tensor, prompt: Tensor, pad: Tensor) -> Grounded:
         """As `forward`, with a prompt that is complete: phrase, points, boxes and summary."""
-        concepts = len(prompt)
+        concepts = prompt.shape[0]
         width, height, columns = p16.shape[1:]
         position = sine_map(height, columns, width).to(p16)  # [N, d]
         bias = pad_bias(pad)

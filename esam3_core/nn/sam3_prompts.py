@@ -60,7 +60,7 @@ class GeometryEncoder(nn.Module):
 
         Returns:
             Tokens [C, K + E + 1, d] of points, boxes and the summary (C = 1 without boxes and points), and which are
-            padding, bool [C, K + E + 1].
+            padding, bool [C, K + E + 1]; where all boxes and points given are padding, so is the summary.
         """
         tokens, pads = [], []
         maps = self.image_norm(p16.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # only used where there are prompts
@@ -70,11 +70,14 @@ class GeometryEncoder(nn.Module):
         if boxes is not None and box_labels is not None:
             tokens.append(self._boxes(maps, boxes) + self._labels(box_labels))
             pads.append(box_labels < 0)
-        concepts = len(tokens[0]) if tokens else 1
-        tokens.append(self.summary.expand(concepts, -1, -1))
-        pads.append(torch.zeros(concepts, 1, dtype=torch.bool, device=p16.device))
+        if not tokens:
+            none = torch.zeros(1, 1, dtype=torch.bool, device=p16.device)
+            return self._look(self.summary, none, p16), none
         pad = torch.cat(pads, 1)
-        return self._look(torch.cat(tokens, 1), pad, p16), pad
+        seen = torch.cat([pad, torch.zeros_like(pad[:, :1])], 1)  # the summary always sees and is seen
+        tokens.append(self.summary.expand(pad.shape[0], -1, -1))
+        empty = pad.float().amin(1, keepdim=True) > 0.5  # [C, 1]
+        return self._look(torch.cat(tokens, 1), seen, p16), torch.cat([pad, empty], 1)
 
     def _labels(self, labels: Tensor) -> Tensor:
         return nn.functional.embedding(labels.clamp(min=0), self.label)

@@ -13,7 +13,7 @@ from esam3_core.nn.detector import Detected, Detector
 from esam3_core.nn.exemplar import ExemplarEncoder
 from esam3_core.nn.memory import Memory
 from esam3_core.nn.neck import FPN
-from esam3_core.nn.sam3_detector import Grounded, Sam3Detector
+from esam3_core.nn.sam3_detector import Sam3Detector
 from esam3_core.nn.sam3_neck import Sam3Neck
 from esam3_core.nn.text import TextEncoder
 from esam3_core.nn.trunk import Trunk, follow_upstream
@@ -44,7 +44,6 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
-        self.trunk: Trunk
         self.neck: FPN | Sam3Neck
         if config.neck == "sam3":
             self.trunk = Trunk(config.variant, strides=(32,))
@@ -65,13 +64,15 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
+        official = config.neck == "sam3"
         self.image_encoder = ImageEncoder(config)
         self.text_encoder = TEXT_ENCODERS[config.text.kind](config.text, config.width)
-        self.detector: Detector | Sam3Detector = Sam3Detector(config) if config.neck == "sam3" else Detector(config)
+        # The official detector answers the same calls; only training asks ours for more.
+        self.detector: Detector = Sam3Detector(config) if official else Detector(config)  # type: ignore[assignment]
         has_memory = config.memory.kind != "none"
         self.memory = Memory(config) if has_memory else None
         self.exemplar_encoder = ExemplarEncoder(config.width, config.heads, config.ffn) if has_memory else None
 
-    def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected | Grounded:
+    def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:
         """Features with one row per (frame, concept) pair, prompts [C, L, d], padding [C, L]."""
         return self.detector(features.p16, features.p8, features.p4, prompt, pad)

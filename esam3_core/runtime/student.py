@@ -165,7 +165,8 @@ class Student:
     def encode_image(self, image: Image) -> dict[str, Any]:
         """Features of a checked image, as handles for the other engines."""
         with self.stages.measure("preprocess"):
-            resized = resize_frame(image, self.bundle.student.size)[None]  # [1, S, S, 3]
+            config = self.bundle.student
+            resized = resize_frame(image, config.size, config.antialias)[None]  # [1, S, S, 3]
         with self.stages.measure("image_encoder"):
             return self._image_encoder.run({"image": resized}, keep=FEATURES)
 

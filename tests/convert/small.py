@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small student with the neck and detector of official checkpoints, random weights."""
+
+from __future__ import annotations
+
+import torch
+
+from esam3_core.config import MemoryConfig, StudentConfig, TextConfig
+from esam3_core.nn.student import Student
+
+TEXT = TextConfig(kind="clip", vocab_size=49408, context=8, width=64, layers=1, heads=1, ffn=64, mixers=True)
+CONFIG = StudentConfig(
+    variant="ev_s", neck="sam3", size=112, antialias=True, width=32, heads=4, ffn=64, encoder_layers=2,
+    decoder_layers=2, queries=12, masks=6, text=TEXT, memory=MemoryConfig(exemplars=2),
+)  # fmt: skip
+
+
+def small_student(config: StudentConfig = CONFIG) -> Student:
+    """Random weights and statistics everywhere, so that anything exchanged or left out shows."""
+    torch.manual_seed(3)
+    student = Student(config)
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)  # type: ignore[operator, union-attr]
+            module.running_var.uniform_(0.8, 1.6)  # type: ignore[operator, union-attr]
+    student.detector.decoder.score.bias.data.zero_()  # the official score has none
+    return student.eval().requires_grad_(False)
