@@ -54,8 +54,8 @@ class SavVideos:
     def __getitem__(self, index: int) -> Clip:
         """Raises ValueError for a damaged JSON, FileNotFoundError where the video is missing."""
         video = self.videos[index]
-        records = [self._record(video, kind) for kind in self.kinds]
-        records = [record for record in records if record is not None]
+        read = (self._record(video, kind) for kind in self.kinds)
+        records = [record for record in read if record is not None]
         frames = VideoFile(video, int(records[0]["video_frame_count"]))
         count = max(len(record["masklet"]) for record in records)
         # Masklets reach to the last multiple of four, which a video cut short may no longer have.

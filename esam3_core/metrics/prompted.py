@@ -155,5 +155,5 @@ def _scores(
     )
 
 
-def _mean(values: NDArray[np.generic]) -> float:
+def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
     return float(np.mean(values)) if values.size else float("nan")

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -126,6 +126,7 @@ def random_pairs(draw: st.DrawFn) -> list[Pair]:
     return pairs
 
 
+@settings(deadline=None)
 @given(random_pairs(), st.floats(0, 1))
 def test_scores_stay_in_range_and_agree_with_brute_force(pairs: list[Pair], threshold: float) -> None:
     result = score(pairs, threshold)
