@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from esam3_core import __version__
-
 LENGTH = 16  # hexadecimal digits that are shown
 
 
@@ -22,9 +20,11 @@ def provenance(bundle: Path | None, data: Iterable[Path]) -> dict[str, Any]:
         bundle: its folder; None where somebody else's results are measured.
         data: annotation files (hashed whole), or folders (their files' names and sizes are hashed).
     """
+    import esam3_core
+
     return {
         "command": shlex.join(["esam3", *sys.argv[1:]]),
-        "version": __version__,
+        "version": esam3_core.__version__,
         "bundle_sha256": None if bundle is None else hash_files(bundle),
         "data_sha256": {path.name: hash_listing(path) if path.is_dir() else hash_file(path) for path in data},
     }
