@@ -45,7 +45,8 @@ EXTRAS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the reason stands in the error output)."""
-    parsed = build_parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = build_parser().parse_args(words, argparse.Namespace(words=words))
     logging.basicConfig(level=logging.DEBUG if parsed.verbose else logging.WARNING, format="esam3: %(message)s")
     try:
         return int(parsed.run(parsed) or 0)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     markdown, summary = measure(arguments)
     bundle = _bundle_folder(arguments)
-    made_of = provenance(bundle, _measured_on(arguments))
+    made_of = provenance(arguments.words, bundle, _measured_on(arguments))
     name = "stored answers" if bundle is None else bundle.name
     summary = {"bundle": name, "data": _data_name(arguments), **summary, "made_of": made_of}
     markdown += "\n" + foot(made_of)

@@ -5,25 +5,25 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 LENGTH = 16  # hexadecimal digits that are shown
 
 
-def provenance(bundle: Path | None, data: Iterable[Path]) -> dict[str, Any]:
+def provenance(words: Sequence[str], bundle: Path | None, data: Iterable[Path]) -> dict[str, Any]:
     """For JSON, and for the foot of a table.
 
     Args:
+        words: what was typed behind `esam3`.
         bundle: its folder; None where somebody else's results are measured.
         data: annotation files (hashed whole), or folders (their files' names and sizes are hashed).
     """
     import esam3_core
 
     return {
-        "command": shlex.join(["esam3", *sys.argv[1:]]),
+        "command": shlex.join(["esam3", *words]),
         "version": esam3_core.__version__,
         "bundle_sha256": None if bundle is None else hash_files(bundle),
         "data_sha256": {path.name: hash_listing(path) if path.is_dir() else hash_file(path) for path in data},
