@@ -21,19 +21,20 @@ class MemoryConfig:
     pointer_span: int = 16  # frames: an older pointer counts as this old
     points: int = 4  # K, points (or corners of boxes) a prompt may have
     exemplars: int = 8  # E, boxes that show one concept
-    latents_global: int = 16  # perceiver: latents that see the whole map
+    latents_global: int = 8  # perceiver: latents that see the whole map
     latents_2d: int = 25  # perceiver: latents with a place of their own, a square number, one per window
     perceiver_layers: int = 2
     encoder_width: int = 64  # channels in which mask and feature are merged
-    encoder_layers: int = 2  # blocks that merge them
+    encoder_layers: int = 1  # blocks that merge them
     mask_layers: int = 2  # halvings of the mask that enters memory: 2 from S/4, 4 from S
+    token_width: int = 64  # channels in which a track sees the frame; a track's cost grows with it
     attention_layers: int = 2  # of memory attention
     attention_width: int = 64  # channels in which tokens and latents are compared
     self_layers: int = 1  # first layers of memory attention in which the frame's tokens look at each other
-    ffn: int = 256  # channels of memory attention's feed-forward blocks
+    ffn: int = 128  # channels of memory attention's feed-forward blocks
     rope_base: float = 100.0  # RoPE: longest wavelength over the shortest
     rope_cells: float = 24.0  # RoPE: cells a frame's side counts as, whatever S is
-    head_layers: int = 2  # of the two-way mask decoder
+    head_layers: int = 1  # of the two-way mask decoder
     head_heads: int = 4
     head_ffn: int = 256
     candidates: int = 0  # further masks drawn for a prompt that may mean several things; 0 = one mask only
@@ -43,8 +44,8 @@ class MemoryConfig:
             raise ValueError(f"unknown memory {self.kind!r}: choose one of {', '.join(KINDS)}")
         if math.isqrt(self.latents_2d) ** 2 != self.latents_2d:
             raise ValueError(f"latents_2d is {self.latents_2d}: it must be a square number, such as 16 or 25")
-        if self.attention_width % 4 or self.width % 4:
-            raise ValueError("width and attention_width must be multiples of 4: RoPE and positions share them by axis")
+        if self.attention_width % 4 or self.width % 4 or self.token_width % 4:
+            raise ValueError("width, token_width and attention_width must be multiples of 4: two axes, sine and cosine")
         if min(self.ring, self.pointers, self.points) < 1 or self.anchors < 0:
             raise ValueError("ring, pointers and points must be at least 1, anchors at least 0")
 

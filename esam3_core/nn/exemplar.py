@@ -42,10 +42,11 @@ class ExemplarEncoder(nn.Module):
             Prompt tokens [C, E + 1, d], and which are padding, bool [C, E + 1]; a concept without any exemplar is all
             padding.
         """
-        concepts, count = labels.shape
+        concepts = labels.shape[0]
         # Where a thing lies says nothing about its kind: of the box only the size is told, of the features all.
         size = sine_embedding(boxes[..., 2:], self.shape.in_features // 2)
-        tokens = self.seen(box_features(p16, boxes)) + self.shape(size) + functional.embedding(labels + 1, self.label)  # [C, E, d]
+        kind = functional.embedding(labels + 1, self.label)
+        tokens = self.seen(box_features(p16, boxes)) + self.shape(size) + kind  # [C, E, d]
         tokens = torch.cat([self.summary.expand(concepts, -1, -1), tokens], 1)
         none = (labels >= 0).sum(1, keepdim=True) == 0  # [C, 1]
         pad = torch.cat([none, labels < 0], 1)

@@ -63,13 +63,15 @@ class Memory(nn.Module):
             Perceiver(own.width, own.latents_global, own.latents_2d, own.perceiver_layers)
             if own.kind == "perceiver" else None
         )  # fmt: skip
+        seen = own.token_width
+        self.narrow = nn.Linear(width, seen) if seen != width else nn.Identity()  # once per frame, for all tracks
         self.attention = MemoryAttention(
-            own.attention_layers, own.self_layers, width, own.width, own.attention_width, own.ffn
+            own.attention_layers, own.self_layers, seen, own.width, own.attention_width, own.ffn
         )
-        self.heads = SamHeads(width, own.head_layers, own.head_heads, own.head_ffn, own.candidates)
+        self.heads = SamHeads(seen, config)
         self.time = nn.Parameter(torch.randn(own.ring + 1, own.width) * 0.1)  # by age, 0 = anchor
         self.pointer_time = nn.Linear(width, own.width)
-        self.no_memory = nn.Parameter(torch.randn(width) * 0.02)  # added to the tokens of a track without memory
+        self.no_memory = nn.Parameter(torch.randn(seen) * 0.02)  # added to the tokens of a track without memory
         self.no_object = nn.Parameter(torch.zeros(own.width))  # added to what is remembered while it is hidden
         self.no_pointer = nn.Parameter(torch.randn(width) * 0.02)  # pointer of a hidden object
 
@@ -117,18 +119,18 @@ class Memory(nn.Module):
         return self.heads(image, p8, p4, points, labels, grid)
 
     def point_to(self, token: Tensor, objectness: Tensor) -> Tensor:
-        """Object pointers [T, d] of mask tokens [T, d]; a hidden object has the learned one."""
+        """Object pointers [T, d] of mask tokens [T, c]; a hidden object has the learned one."""
         visible = (objectness > 0).to(token.dtype)[:, None]
         return visible * self.heads.pointer(token) + (1 - visible) * self.no_pointer
 
     def condition(self, p16: Tensor, remembered: Remembered) -> Tensor:
-        """Tokens of the frame that know the tracks: [T, N, d]."""
-        width, height, columns = p16.shape[1:]
-        tokens = p16.flatten(2).transpose(1, 2)  # [1, N, d]
+        """Tokens of the frame that know the tracks: [T, N, c]."""
+        height, columns = p16.shape[2:]
+        tokens = self.narrow(p16.flatten(2).transpose(1, 2))  # [1, N, c]
         places = cell_places(height, columns).to(p16)  # [N, 2]
         key, value, used = self._keys(remembered, (height, columns))
         attended = self.attention(
-            tokens + INPUT_PLACES * sine_places(places, width), key, value,
+            tokens + INPUT_PLACES * sine_places(places, tokens.shape[2]), key, value,
             self._waves(places).to(p16), self._key_waves(remembered, (height, columns)).to(p16), used,
         )  # fmt: skip
         known = remembered.memory_used.any(1).to(p16.dtype)[:, None, None]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +30,7 @@ class MaskEmbedding(nn.Module):
         super().__init__()
         widths = [1, *(width // 4 ** (layers - 1 - i) for i in range(layers))]
         self.halve = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(MapNorm(b) for b in widths[1:])
         self.out = nn.Conv2d(width, width, 1)

@@ -46,8 +46,8 @@ class PromptEncoder(nn.Module):
             points: [T, K, 2], x and y in 0..1; labels: int64 [T, K], see `LABELS`; padding comes last.
 
         Returns:
-            Tokens [T, K + 1, d] and which of them count, bool [T, K + 1]: as in SAM, a track sees its own points and one
-            empty token, two empty ones if it has no point.
+            Tokens [T, K + 1, d] and which of them count, bool [T, K + 1]: as in SAM, a track sees its own points and
+            one empty token, two empty ones if it has no point.
         """
         tracks = points.shape[0]
         points = torch.cat([points, torch.zeros_like(points[:, :1])], 1)
