@@ -96,11 +96,12 @@ def mask_losses(
     queries = out.decoded.queries[-1]
     mask_sum = out.pixels.sum() * 0.0
     dice_sum = out.pixels.sum() * 0.0
-    for row, (chosen, instances) in enumerate(pairs):
+    drawn = range(len(pairs)) if out.drawn is None else out.drawn.tolist()
+    for row, pixels in zip(drawn, out.pixels.split(1), strict=True):
+        chosen, instances = pairs[row]
         if not len(chosen):
             continue
         boxes = trusted_boxes(out.decoded.boxes[-1][row, chosen].detach(), targets.boxes[row][instances])
-        pixels = out.pixels[row : row + 1]
         logits = student.detector.masks(queries[row : row + 1, chosen], boxes[None], pixels)
         logits = logits[0].flatten(1)  # [m, H * H]
         target = targets.masks[row][instances].flatten(1)

@@ -111,7 +111,10 @@ class Stage3(Stage):
         student = self.student
         features = student.image_encoder(batch.frames)
         pad = pad_mask(batch.tokens)
-        out = student.detect(features.take(batch.pair_frame), student.text_encoder(batch.tokens), pad)
+        drawn = torch.tensor([row for row, boxes in enumerate(batch.boxes) if len(boxes)], device=pad.device).long()
+        p16, fine = features.p16[batch.pair_frame], batch.pair_frame[drawn]
+        prompt = student.text_encoder(batch.tokens)
+        out = student.detector(p16, features.p8[fine], features.p4[fine], prompt, pad, drawn)
         grid = (features.p16.shape[2], features.p16.shape[3])
         ignored = batch.ignored[batch.pair_frame]
         terms = concept_losses(student, out, Targets(batch.boxes, batch.masks, ignored, grid))

@@ -25,7 +25,8 @@ class Detected:
     dense_logits: Tensor  # [C, N] proposal logits per image token
     dense_boxes: Tensor  # [C, N, 4] cxcywh, 0..1
     decoded: Decoded
-    pixels: Tensor  # [C, e, S/4, S/4]
+    pixels: Tensor  # [D, e, S/4, S/4] of the pairs that were to be drawn
+    drawn: Tensor | None = None  # int64 [D], which pairs these are; None = all
 
 
 class Detector(nn.Module):
@@ -42,13 +43,17 @@ class Detector(nn.Module):
         self.pixels = PixelEmbedding(width, config.pixel_width)
         self.masks = MaskHead(width, config.pixel_width)
 
-    def forward(self, p16: Tensor, p8: Tensor, p4: Tensor, prompt: Tensor, pad: Tensor) -> Detected:
+    def forward(
+        self, p16: Tensor, p8: Tensor, p4: Tensor, prompt: Tensor, pad: Tensor, drawn: Tensor | None = None
+    ) -> Detected:
         """Look for each concept.
 
         Args:
             p16, p8, p4: features [C, ...]; p8 and p4 may have batch 1 when every concept looks at one frame.
             prompt: [C, L, d], tokens of the phrase and behind them, from its context length on, those of exemplars;
                 pad: [C, L], True = padding.
+            drawn: int64 [D], training only: the pairs whose pixels are wanted, and whose p8 and p4 [D, ...] are given;
+                pixels at stride 4 are a third of the work, and a concept that is absent needs none.
         """
         concepts, width, height, columns = p16.shape
         grid = (height, columns)
@@ -62,7 +67,9 @@ class Detector(nn.Module):
         proposed = self.proposals(tokens, dense_logits, dense_boxes, match, grid)
         decoded = self.decoder(*proposed, prompt, pad, bias, tokens, position, grid)
         fused = tokens.transpose(1, 2).reshape(concepts, width, height, columns)
-        return Detected(match, dense_logits, dense_boxes, decoded, self.pixels(fused, p8, p4))
+        if drawn is not None:
+            fused = fused[drawn]
+        return Detected(match, dense_logits, dense_boxes, decoded, self.pixels(fused, p8, p4), drawn)
 
 
 def concept_summary(prompt: Tensor, pad: Tensor, context: int) -> Tensor:
