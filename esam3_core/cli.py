@@ -19,9 +19,9 @@ from esam3_core.runtime.errors import Esam3Error
 COMMANDS = {
     "esam3_core.runtime.commands": (),
     "esam3_core.scenes.commands": ("scenes",),
-    "esam3_core.distill.commands": ("distill", "export"),
+    "esam3_core.distill.commands": ("distill", "cache", "export"),
     "esam3_core.convert.commands": ("fetch", "import"),
-    "esam3_core.deploy.commands": ("build", "verify", "bench"),
+    "esam3_core.deploy.commands": ("build", "verify", "bench", "doctor", "roofline"),
     "esam3_core.metrics.commands": ("eval",),
 }
 """Module -> its verbs, where they may need what a robot does not install."""

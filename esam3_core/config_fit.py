@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+PRECISIONS = ("32-true", "bf16-mixed")
 STRATEGIES = ("ddp", "fsdp")
-TEACHERS = ("none", "sam3", "student", "official")
+TEACHERS = ("none", "sam3", "student")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class FitConfig:
 class TeacherConfig:
     """Who teaches."""
 
-    kind: str = "none"  # sam3: through transformers; student: one of ours; official: an imported checkpoint
-    path: str = ""  # sam3: folder or name on the hub; student: run, checkpoint or bundle; official: file
+    kind: str = "none"  # sam3: through transformers; student: one of ours
+    path: str = ""  # sam3: folder or name on the hub; student: run, checkpoint or bundle
     size: int = 0  # side of the teacher's input, pixels; 0 = the teacher's own
-    precision: str = "float32"  # float32, bfloat16: of the teacher's weights
+    precision: str = "float32"  # float32, bfloat16: of the weights of SAM 3
 
     def __post_init__(self) -> None:
         if self.kind not in TEACHERS:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from tqdm import tqdm
 
 from esam3_core.data.augment import view
@@ -79,7 +80,12 @@ def collect(
             kept, right = (np.stack(part) for part in zip(*answer, strict=True))
             rows[correction].append((kept, out.presence[-1].numpy(), right))
         instances += sum(len(b) for b in batch.boxes)
-    return {c: Answers(*(np.concatenate(p) for p in zip(*r, strict=True)), instances) for c, r in rows.items()}
+    return {correction: _together(answers, instances) for correction, answers in rows.items()}
+
+
+def _together(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], instances: int) -> Answers:
+    logits, presence, right = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return Answers(logits, presence, right, instances)
 
 
 def _answer(logits: torch.Tensor, boxes: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -120,11 +126,12 @@ def f1(answers: Answers, query: float, presence: float) -> float:
 def apply_shifts(student: Student, calibration: Calibration) -> None:
     """Build the adjustment into the student's last layers, in place."""
     score = student.detector.decoder.score
-    score.token_out.weight *= calibration.correction
-    score.token_out.bias *= calibration.correction
-    score.bias *= calibration.correction
-    score.bias += calibration.query
-    student.detector.decoder.presence.layers[-1].bias += calibration.presence
+    for parameter in (score.token_out.weight, score.token_out.bias, score.bias):
+        parameter.mul_(calibration.correction)
+    score.bias.add_(calibration.query)
+    last = student.detector.decoder.presence.layers[-1]
+    assert isinstance(last, nn.Linear)
+    last.bias.add_(calibration.presence)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`esam3 distill stage3` and `esam3 export`: train a student, write its bundle."""
+"""`esam3 distill`, `esam3 cache` and `esam3 export`: train a student, keep its teacher's answers, write its bundle."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any, TypeVar
 
 from esam3_core.config import DistillConfig, from_dict
 
+STAGES = ("stage1", "stage3")
+ConfigT = TypeVar("ConfigT")
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the verbs `distill` and `export`."""
+    """Register the verbs `distill`, `cache` and `export`."""
     distill = subparsers.add_parser("distill", help="train a student")
-    distill.add_argument("stage", choices=("stage3",), help="which stage to run")
+    distill.add_argument("stage", choices=STAGES, help="which stage to run")
     distill.add_argument("config", type=Path, help="YAML file of the run, such as config/distill/tabletop.yaml")
     distill.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run in it goes on")
     distill.add_argument("--threads", type=int, default=2, help="CPU threads")
     distill.set_defaults(run=run_distill)
+
+    cache = subparsers.add_parser("cache", help="keep a teacher's answers on disk for stage 1")
+    cache.add_argument("config", type=Path, help="YAML file of the run; its cache.folder is filled")
+    cache.add_argument("--threads", type=int, default=2, help="CPU threads")
+    cache.add_argument("--ray", action="store_true", help="on the Ray cluster of RAY_ADDRESS, or one started here")
+    cache.set_defaults(run=run_cache)
 
     export = subparsers.add_parser("export", help="write the bundle of a trained student")
     export.add_argument("folder", type=Path, help="folder of a training run")
@@ -32,9 +42,30 @@ def run_distill(arguments: argparse.Namespace) -> int:
     import torch
 
     from esam3_core.distill.fit import Fit
+    from esam3_core.distill.stages import open_stage
 
     torch.set_num_threads(arguments.threads)
-    Fit(read_config(arguments.config), arguments.out).run()
+    config, stage = open_stage(arguments.stage, arguments.config)
+    Fit(config, arguments.out, stage).run()
+    return 0
+
+
+def run_cache(arguments: argparse.Namespace) -> int:
+    """Make the shards that are still missing."""
+    from esam3_core.config_stage1 import Stage1Config
+
+    config = read_run(arguments.config, Stage1Config)
+    if not config.cache.folder:
+        raise ValueError(f"{arguments.config} names no cache: set cache.folder")
+    if arguments.ray:
+        from esam3_core.distill.cache_ray import fill_with_ray
+
+        made = fill_with_ray(config, arguments.threads)
+    else:
+        from esam3_core.distill.cache import fill_here
+
+        made = fill_here(config, arguments.threads)
+    print(f"{config.cache.folder}: {made}")
     return 0
 
 
@@ -48,14 +79,31 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 
 def read_config(path: Path) -> DistillConfig:
+    """Read the YAML file of a run of stage 3; errors as in `read_run`."""
+    return read_run(path, DistillConfig)
+
+
+def read_run(path: Path, kind: type[ConfigT]) -> ConfigT:
     """Read the YAML file of a run.
+
+    Args:
+        kind: the dataclass that it fills.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: for names that the configuration does not have.
     """
+    return from_dict(kind, read_values(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What stands in the YAML file of a run, of whatever stage.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     import yaml
 
     if not path.is_file():
         raise FileNotFoundError(f"no configuration at {path}: config/distill/ holds examples")
-    return from_dict(DistillConfig, yaml.safe_load(path.read_text()) or {})
+    return yaml.safe_load(path.read_text()) or {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fit loop: steps, schedule, running average, checkpoints, log. Resumes to the exact step, on one process or many."""
+"""The fit loop: steps, schedule, running average, checkpoints, log. Resumes to the exact step, on many processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.activations import forget_activations
-from esam3_core.distill.processes import make_fabric, whole
+from esam3_core.distill.processes import from_all, make_fabric, whole
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.run_log import RunLog
 from esam3_core.distill.stage import Numbered, RunConfig, Stage
@@ -66,7 +66,12 @@ class Fit:
     """
 
     def __init__(
-        self, config: RunConfig, folder: Path, stage: Stage | None = None, fabric: Fabric | None = None, workers: int = 1
+        self,
+        config: RunConfig,
+        folder: Path,
+        stage: Stage | None = None,
+        fabric: Fabric | None = None,
+        workers: int = 1,
     ) -> None:
         self.config, self.folder, self.workers = config, folder, workers
         self.fabric = fabric or make_fabric(config.fit)
@@ -126,6 +131,8 @@ class Fit:
             self.log.close()
         if self.config.fit.strategy == "ddp" or self.fabric.world_size == 1:
             self.stage.student.load_state_dict(self.average)
+            if self.fabric.is_global_zero:
+                self.stage.finish(self.folder)
 
     def train_step(self, *batches: Any) -> dict[str, float]:
         """One step from the mean gradient of its batches, over all processes; a loss or gradient that is not finite
@@ -168,7 +175,7 @@ class Fit:
 
     def save(self) -> None:
         """Write the run's state; a kill in between leaves the previous one."""
-        random = self.fabric.all_gather(torch.get_rng_state()).reshape(self.fabric.world_size, -1).cpu()
+        random = from_all(self.fabric, torch.get_rng_state())
         state = {
             "step": self.step,
             "student": whole(self.stage.student.state_dict()),

@@ -44,9 +44,17 @@ def _sharding(processes: int) -> ModelParallelStrategy:
     from torch.distributed.fsdp import fully_shard
 
     def share(module: nn.Module, mesh: Any) -> nn.Module:
-        return fully_shard(module, mesh=mesh["data_parallel"])
+        fully_shard(module, mesh=mesh["data_parallel"])
+        return module
 
     return ModelParallelStrategy(parallelize_fn=share, data_parallel_size=processes, tensor_parallel_size=1)
+
+
+def from_all(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
+    """The vector [n] of every process, on the CPU: [processes, n]."""
+    gathered = fabric.all_gather(value)
+    assert isinstance(gathered, torch.Tensor)
+    return gathered.reshape(fabric.world_size, -1).cpu()
 
 
 def whole(value: Any) -> Any:

@@ -75,6 +75,9 @@ class Stage:
     def to(self, device: torch.device) -> None:
         """Bring along what is neither student nor helpers, such as a teacher."""
 
+    def finish(self, folder: Path) -> None:
+        """Write what else of a finished run is of use; the student holds its averaged weights."""
+
     def draw(self, student: Student, batch: Any, picture: Path) -> None:
         """Draw what a student makes of a batch."""
 

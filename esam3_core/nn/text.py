@@ -83,7 +83,7 @@ class TextEncoder(nn.Module):
         return functional.normalize(self.sentence(self.encode(tokens)[:, 0]), dim=-1)
 
 
-def save_text_encoder(encoder: TextEncoder, folder: Path) -> Path:
+def save_text_encoder(encoder: nn.Module, folder: Path) -> Path:
     """Write the weights, without the projector (which belongs to the detector), to folder/text.safetensors."""
     path = folder / WEIGHTS
     state = {k: v.contiguous() for k, v in encoder.state_dict().items() if not k.startswith(PROJECTOR)}
@@ -91,11 +91,19 @@ def save_text_encoder(encoder: TextEncoder, folder: Path) -> Path:
     return path
 
 
-def load_text_encoder(folder: str | Path, config: TextConfig, width: int) -> TextEncoder:
+def _new_encoder(config: TextConfig, width: int) -> nn.Module:
+    if config.kind == "sentence":
+        return TextEncoder(config, width)
+    from esam3_core.nn.clip_text import ClipTextEncoder  # which is built of the blocks above
+
+    return ClipTextEncoder(config, width)
+
+
+def load_text_encoder(folder: str | Path, config: TextConfig, width: int) -> nn.Module:
     """A distilled text encoder with a fresh projector to `width` channels.
 
     Args:
-        folder: output folder of `python -m esam3_core.distill.text.train`.
+        folder: output folder of `python -m esam3_core.distill.text.train`, or `text` in the folder of a run of stage 1.
 
     Raises:
         FileNotFoundError: if the folder has no text.safetensors.
@@ -106,7 +114,7 @@ def load_text_encoder(folder: str | Path, config: TextConfig, width: int) -> Tex
         raise FileNotFoundError(
             f"no {WEIGHTS} in {folder}: make it with `python -m esam3_core.distill.text.train --out {folder}`"
         )
-    encoder = TextEncoder(config, width)
+    encoder = _new_encoder(config, width)
     own = {k: v.shape for k, v in encoder.state_dict().items() if not k.startswith(PROJECTOR)}
     state = load_file(str(path))
     wrong = sorted(k for k in own.keys() | state.keys() if k not in state or own.get(k) != state[k].shape)

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"config_fit", "config_memory", "config_text"},
     "config_fit": set(),
     "config_memory": set(),
+    "config_stage1": {"config", "config_fit"},
     "config_text": set(),
     "runtime": {"config"},
     "nn": {"config"},

@@ -172,10 +172,11 @@ def load_student(folder: Path) -> tuple[Embed, Embed]:
     import torch
 
     from esam3_core.config import TextConfig, from_dict
-    from esam3_core.nn.text import load_text_encoder
+    from esam3_core.nn.text import TextEncoder, load_text_encoder
 
     config = from_dict(TextConfig, json.loads((folder / "metrics.json").read_text())["config"])
     encoder = load_text_encoder(folder, config, config.width).eval()
+    assert isinstance(encoder, TextEncoder)  # what the training writes
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     labels = torch.load(folder / "labels.pt", weights_only=True)
 
