@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from esam3_core.config import DistillConfig, SourceConfig, StudentConfig
+from esam3_core.config_fit import TeacherConfig
+from esam3_core.config_stage1 import Stage1Config
+from tests.distill.teachers import write_run
 from tests.drawn_data import Thing, scatter, write_real_folder, write_shard
 
 
@@ -46,3 +49,23 @@ def tiny_sam3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.distill.tiny_sam3 import write_tiny_sam3
 
     return write_tiny_sam3(tmp_path_factory.mktemp("teachers") / "sam3")
+
+
+@pytest.fixture(scope="session")
+def tiny_stage1(tiny_run: DistillConfig, tmp_path_factory: pytest.TempPathFactory) -> Stage1Config:
+    """Six steps of stage 1 on the same data; the teacher is a student with memory."""
+    folder = write_run(tmp_path_factory.mktemp("taught") / "teacher", tiny_run.student, Path(tiny_run.text))
+    return Stage1Config(
+        student=tiny_run.student,
+        teacher=TeacherConfig("student", str(folder)),
+        sources=tiny_run.sources,
+        text=tiny_run.text,
+        imagenet=False,
+        size=64,
+        pictures=2,
+        prompts=2,
+        steps=6,
+        warmup=2,
+        decay=2,
+        checkpoint_every=3600.0,
+    )

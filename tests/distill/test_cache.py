@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of a teacher's answers: complete, checked, resumed after a kill, and never mistaken for another's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from esam3_core.cli import main
+from esam3_core.config import to_dict
+from esam3_core.config_stage1 import CacheConfig, Stage1Config
+from esam3_core.distill.answers import ask
+from esam3_core.distill.cache import Cache, Made, fill, open_views, prepare
+from esam3_core.distill.cache_shard import CacheError, index_of
+from esam3_core.distill.quantise import pack, unpack
+from esam3_core.distill.teacher import Teacher, TeacherError, open_teacher
+from esam3_core.distill.views import Views
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture()
+def config(tiny_stage1: Stage1Config, tmp_path: Path) -> Stage1Config:
+    """A cache of 22 views in 5 shards, not filled yet."""
+    cache = CacheConfig(folder=str(tmp_path / "cache"), precision="int8", views=2, prompts=2, shard=5)
+    return dataclasses.replace(tiny_stage1, cache=cache)
+
+
+@pytest.fixture()
+def views(config: Stage1Config) -> Views:
+    return open_views(config)
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_stage1: Stage1Config) -> Teacher:
+    torch.set_num_threads(1)
+    return open_teacher(tiny_stage1.teacher)
+
+
+def write_yaml(config: Stage1Config, path: Path) -> Path:
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(to_dict(config)))))
+    return path
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_what_is_read_is_what_the_teacher_said(config: Stage1Config, views: Views, teacher: Teacher) -> None:
+    made = fill(config, views, teacher, CPU)
+    cache = Cache(config.cache, views, teacher.key)
+    assert (made.views, made.shards) == (22, 5)
+    assert made.bytes == cache.size == sum(p.stat().st_size for p in Path(config.cache.folder).glob("*.bin"))
+    for place in views.places()[::7]:
+        told, kept = ask(teacher, [views[place]], config.cache.levels, 2, CPU)[0], cache[place]
+        assert kept.instances.tolist() == told.instances.tolist()
+        assert np.abs(kept.masks - told.masks).max(initial=0) <= 0.5 / 255 + 1e-6
+        for name, values in told.levels.items():
+            step = np.abs(values).max((1, 2), keepdims=True) / 127
+            assert (np.abs(kept.levels[name] - values) <= 0.501 * step).all(), name
+
+
+@pytest.mark.parametrize(("precision", "share"), [("fp16", 1e-3), ("int8", 2e-2)])
+def test_little_is_lost_by_fewer_bits(precision: str, share: float) -> None:
+    """Root mean square error as a share of the features' own; the largest channel is a thousand times the smallest."""
+    values = np.random.default_rng(0).normal(size=(16, 24, 24)).astype(np.float32)
+    values *= np.logspace(-2, 1, 16, dtype=np.float32)[:, None, None]
+    error = (unpack(pack(values, precision)) - values).reshape(16, -1)
+    assert (np.sqrt((error**2).mean(1)) <= share * values.reshape(16, -1).std(1)).all()
+
+
+def test_few_bits_take_little_room(config: Stage1Config, views: Views, teacher: Teacher, tmp_path: Path) -> None:
+    half = dataclasses.replace(
+        config, cache=dataclasses.replace(config.cache, precision="fp16", folder=str(tmp_path / "half"))
+    )
+    assert fill(config, views, teacher, CPU).bytes < 0.65 * fill(half, views, teacher, CPU).bytes
+
+
+def test_channels_that_are_nothing_or_huge_are_kept() -> None:
+    values = np.zeros((2, 4, 4), np.float32)
+    values[1] = 1e6
+    assert not unpack(pack(values, "int8"))[0].any()
+    assert np.isfinite(unpack(pack(values, "fp16"))).all()
+
+
+def test_a_second_run_has_nothing_to_do(config: Stage1Config, views: Views, teacher: Teacher) -> None:
+    fill(config, views, teacher, CPU)
+    before = bytes_of(Path(config.cache.folder))
+    assert fill(config, views, teacher, CPU) == Made(0, 0, 0)
+    assert bytes_of(Path(config.cache.folder)) == before
+
+
+def test_a_killed_cache_is_completed(config: Stage1Config, views: Views, teacher: Teacher, tmp_path: Path) -> None:
+    """Killed by the system in the middle of a shard: what is whole stays, what is not is made, to the same bytes."""
+    path = write_yaml(config, tmp_path / "run.yaml")
+    folder = Path(config.cache.folder)
+    command = [sys.executable, "-m", "esam3_core", "cache", str(path), "--threads", "1"]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(6000):
+        if (folder / "000000.json").exists():
+            break
+        assert run.poll() is None, "the process ended before it was killed"
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    (folder / "000001.json").unlink(missing_ok=True)  # as if it had died between the two
+    (folder / "000002.77.tmp").write_bytes(b"half a shard")
+    with pytest.raises(CacheError, match="shards of .* are missing or torn .*run `esam3 cache` with the same config"):
+        Cache(config.cache, views, teacher.key)
+    first = (folder / "000000.bin").stat().st_mtime_ns
+    assert main(["cache", str(path), "--threads", "1"]) == 0
+    assert (folder / "000000.bin").stat().st_mtime_ns == first
+    assert not list(folder.glob("*.tmp"))
+    undisturbed = dataclasses.replace(config, cache=dataclasses.replace(config.cache, folder=str(tmp_path / "other")))
+    fill(undisturbed, views, teacher, CPU)
+    assert bytes_of(folder) == bytes_of(tmp_path / "other")
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "no index", "torn index"])
+def test_a_torn_shard_is_noticed_and_made_again(
+    harm: str, config: Stage1Config, views: Views, teacher: Teacher
+) -> None:
+    fill(config, views, teacher, CPU)
+    shard = Path(config.cache.folder) / "000001.bin"
+    before = bytes_of(shard.parent)
+    data = bytearray(shard.read_bytes())
+    if harm == "cut":
+        shard.write_bytes(data[:-1])
+    elif harm == "flip":
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    elif harm == "no index":
+        index_of(shard).unlink()
+    else:
+        index_of(shard).write_text(index_of(shard).read_text()[:-20])
+    with pytest.raises(CacheError, match="run `esam3 cache`"):
+        cache = Cache(config.cache, views, teacher.key)
+        [cache[place] for place in views.places()]
+    assert prepare(config.cache, views, teacher.key) == [1]
+    assert fill(config, views, teacher, CPU).shards == 1
+    assert bytes_of(shard.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 5}, "seed"),
+        ({"size": 96}, "size"),
+        ({"sources": "fewer"}, "sources"),
+        ({"levels": ("p16",)}, "levels"),
+        ({"precision": "fp16"}, "precision"),
+        ({"prompts": 1}, "prompts"),
+    ],
+)
+def test_a_stale_cache_is_refused(
+    change: dict[str, object], named: str, config: Stage1Config, views: Views, teacher: Teacher
+) -> None:
+    prepare(config.cache, views, teacher.key)
+    if "sources" in change:
+        change = {"sources": config.sources[:1]}
+    own = {name: value for name, value in change.items() if hasattr(config.cache, name) and name != "sources"}
+    config = dataclasses.replace(
+        config, **{k: v for k, v in change.items() if k not in own}, cache=dataclasses.replace(config.cache, **own)
+    )
+    with pytest.raises(CacheError, match=rf"stale, it was made with another .*{named}.*: choose another cache.folder"):
+        Cache(config.cache, open_views(config), teacher.key)
+
+
+def test_the_cache_of_another_teacher_is_refused(config: Stage1Config, views: Views, teacher: Teacher) -> None:
+    fill(config, views, teacher, CPU)
+    with pytest.raises(CacheError, match="stale, it was made with another teacher"):
+        Cache(config.cache, views, "another key")
+    with pytest.raises(CacheError, match="stale"):
+        prepare(config.cache, views, "another key")
+
+
+def test_other_pictures_under_the_same_name_are_noticed(
+    config: Stage1Config, views: Views, teacher: Teacher, tmp_path: Path
+) -> None:
+    from tests.drawn_data import scatter, write_shard
+
+    prepare(config.cache, views, teacher.key)
+    folder = tmp_path / "other" / Path(config.sources[0].path).name
+    write_shard(folder / "train-000.tar", [scatter(seed) for seed in range(50, 54)])
+    source = dataclasses.replace(config.sources[0], path=str(folder))
+    other = dataclasses.replace(config, sources=(source, *config.sources[1:]))
+    with pytest.raises(CacheError, match="another sources"):
+        Cache(config.cache, open_views(other), teacher.key)
+
+
+def test_without_a_cache_the_command_to_make_one_is_named(
+    config: Stage1Config, views: Views, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CacheError, match="fill it with `esam3 cache CONFIG`"):
+        Cache(config.cache, views)
+    nameless = dataclasses.replace(config, cache=CacheConfig())
+    assert main(["cache", str(write_yaml(nameless, tmp_path / "run.yaml"))]) == 2
+    assert "names no cache: set cache.folder" in capsys.readouterr().err
+
+
+def test_levels_that_the_teacher_lacks_are_refused(config: Stage1Config, views: Views, teacher: Teacher) -> None:
+    config = dataclasses.replace(config, cache=dataclasses.replace(config.cache, levels=("t16",)))
+    with pytest.raises(TeacherError, match="this teacher has no level t16; it has p16, p8, p4"):
+        fill(config, views, teacher, CPU)
+
+
+def test_a_full_disk_leaves_no_half_shard(config: Stage1Config, views: Views, teacher: Teacher) -> None:
+    """The limit on the size of files stands for the disk: writing fails in the middle of a shard."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            fill(config, views, teacher, CPU)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in Path(config.cache.folder).iterdir()] == ["cache.yaml"]
+    assert fill(config, views, teacher, CPU).shards == 5
+
+
+def test_ray_fills_a_cache_with_the_same_bytes(
+    config: Stage1Config, views: Views, teacher: Teacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cluster of this machine alone; one shard is there already."""
+    pytest.importorskip("ray", reason="filling a cache on a cluster needs Ray: pip install 'esam3[ray]'")
+    alone = dataclasses.replace(config, cache=dataclasses.replace(config.cache, folder=str(tmp_path / "alone")))
+    fill(alone, views, teacher, CPU)
+    folder = Path(config.cache.folder)
+    prepare(config.cache, views, teacher.key)
+    for name in ("000001.bin", "000001.json"):
+        shutil.copy2(tmp_path / "alone" / name, folder / name)
+    kept = (folder / "000001.bin").stat().st_mtime_ns
+    assert main(["cache", str(write_yaml(config, tmp_path / "run.yaml")), "--threads", "1", "--ray"]) == 0
+    assert "17 views in 4 shards made" in capsys.readouterr().out
+    assert bytes_of(folder) == bytes_of(tmp_path / "alone")
+    assert (folder / "000001.bin").stat().st_mtime_ns == kept
