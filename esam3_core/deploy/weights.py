@@ -15,15 +15,25 @@ from esam3_core.deploy.half import HALF
 from esam3_core.deploy.optimise import TRANSPOSED
 from esam3_core.nn.student import Student
 
-PREFIXES = {"image_encoder": "encoder.", "text_encoder": "encoder.", "detector": "detector."}
-"""Graph -> what its weights' names begin with where the student's begin with the graph's name."""
+PREFIXES = {
+    "image_encoder": ("encoder.", "image_encoder."),
+    "text_encoder": ("encoder.", "text_encoder."),
+    "detector": ("detector.", "detector."),
+    "exemplar_encoder": ("encoder.", "exemplar_encoder."),
+    "propagator": ("memory.", "memory."),
+    "memorizer": ("memory.", "memory."),
+}
+"""Graph -> what its weights' names begin with, in the graph and in the student."""
+ADDED = ("memory.", "exemplar_encoder.")
+"""What a student may have although the bundle or checkpoint from which it starts has none."""
 UNUSED = ("text_encoder.sentence.", "num_batches_tracked")  # parts of the names of weights that no graph needs
 
 
 def load_weights(student: Student, folder: Path) -> None:
     """Give a student the weights of a bundle made from the same configuration, in half precision as it keeps them.
 
-    What a graph does not need stays as it is: the sentence head of the text encoder.
+    What a graph does not need stays as it is: the sentence head of the text encoder; memory and exemplar encoder where
+    the bundle has none.
 
     Args:
         folder: the bundle.
@@ -31,9 +41,12 @@ def load_weights(student: Student, folder: Path) -> None:
     Raises:
         ValueError: if the bundle does not hold a weight of the student in its shape.
     """
-    found = {name: weight for graph in PREFIXES for name, weight in graph_weights(folder, graph).items()}
+    graphs = [graph for graph in PREFIXES if (folder / f"{graph}.onnx").is_file()]
+    found = {name: weight for graph in graphs for name, weight in graph_weights(folder, graph).items()}
     own = student.state_dict()
     needed = [name for name in own if not any(part in name for part in UNUSED)]
+    new = tuple(prefix for prefix in ADDED if not any(name.startswith(prefix) for name in found))
+    needed = [name for name in needed if not (new and name.startswith(new))]
     wrong = [name for name in needed if name not in found or found[name].shape != own[name].shape]
     if wrong:
         raise ValueError(
@@ -48,15 +61,16 @@ def graph_weights(folder: Path, graph: str) -> dict[str, Tensor]:
     """Weights of one graph by the names that the student gives them, float32.
 
     Args:
-        folder: the bundle; graph: image_encoder, text_encoder or detector.
+        folder: the bundle; graph: one of `PREFIXES`.
     """
+    theirs, ours = PREFIXES[graph]
     weights = {}
     for tensor in onnx.load(str(folder / f"{graph}.onnx")).graph.initializer:
         name = tensor.name.removesuffix(HALF)
-        if not name.startswith(PREFIXES[graph]):
+        if not name.startswith(theirs):
             continue
         values = numpy_helper.to_array(tensor).astype(np.float32)
         values = values.T if name.endswith(TRANSPOSED) else values
-        short = name.removeprefix(PREFIXES[graph]).removesuffix(TRANSPOSED)
-        weights[f"{graph}.{short}"] = torch.tensor(values.copy())
+        short = name.removeprefix(theirs).removesuffix(TRANSPOSED)
+        weights[f"{ours}{short}"] = torch.tensor(values.copy())
     return weights

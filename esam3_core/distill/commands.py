@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from esam3_core.config import DistillConfig, from_dict
 
-STAGES = ("stage1", "stage3")
+STAGES = ("stage1", "stage2", "stage3")
 ConfigT = TypeVar("ConfigT")
 
 

@@ -19,7 +19,7 @@ from esam3_core.data.sa1b import Sa1bShards
 from esam3_core.data.saco import SacoPictures
 from esam3_core.data.scenes import SceneShards
 from esam3_core.data.skips import Tolerant
-from esam3_core.deploy.weights import load_weights
+from esam3_core.deploy.weights import ADDED, load_weights
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
 from esam3_core.distill.samples import draw_samples
@@ -137,11 +137,23 @@ class Stage3(Stage):
 
 
 def start_from(student: Student, start: Path) -> None:
-    """Give a student the weights of another run's checkpoint, or of a bundle's folder."""
-    if start.is_dir():
-        load_weights(student, start)
-    else:
-        student.load_state_dict(torch.load(start, map_location="cpu", weights_only=True)["average"])
+    """Give a student the weights of another run (its folder or checkpoint), or of a bundle's folder.
+
+    Memory and exemplar encoder stay new where the start has none, and are left out where the student has none.
+
+    Raises:
+        ValueError: any other weight is missing.
+    """
+    checkpoint = start / "last.pt" if (start / "last.pt").is_file() else start
+    if checkpoint.is_dir():
+        load_weights(student, checkpoint)
+        return
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    own = student.state_dict()
+    lacking = [name for name in own if name not in weights and not name.startswith(ADDED)]
+    if lacking:
+        raise ValueError(f"{checkpoint} lacks {lacking[0]}: it was trained with another student section")
+    student.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
 
 
 def open_source(source: SourceConfig) -> Source:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from esam3_core.config import DistillConfig
 from esam3_core.config_stage1 import Stage1Config
+from esam3_core.config_stage2 import Stage2Config
 from esam3_core.distill.commands import read_run
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def open_stage(name: str, path: Path) -> tuple[RunConfig, Stage]:
 
         first = read_run(path, Stage1Config)
         return first, Stage1(first)
+    if name == "stage2":
+        from esam3_core.distill.stage2 import Stage2
+
+        second = read_run(path, Stage2Config)
+        return second, Stage2(second)
     from esam3_core.distill.stage3 import Stage3
 
     third = read_run(path, DistillConfig)

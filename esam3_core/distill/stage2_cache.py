@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the frozen encoder sees in every frame of every clip, kept on disk: a step then costs the memory alone.
+
+One file per clip, written whole or not at all, in a folder whose name holds the hash of encoder, size, source and
+teacher: another encoder fills another folder, and a repeated start goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from esam3_core.config_stage2 import ClipSourceConfig
+from esam3_core.data.clip import Clip, Clips
+from esam3_core.distill.teacher import Teacher, fingerprint
+from esam3_core.nn.student import ImageEncoder
+from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.preprocess import resize_frame
+
+FORMAT = 1  # raised when files of older versions would be misread
+BATCH = 8  # frames that are encoded at once
+OBJECTS = 32  # of a clip, the largest ones
+TORN = "delete it and start again: what is missing is made anew"
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a teacher says of n objects in F frames, from the frame on in which each shows first."""
+
+    masks: Tensor  # uint8 [F, n, h, w], probability x 255
+    objectness: Tensor  # float32 [F, n] logit
+    pointers: Tensor  # float32 [F, n, d']
+    known: Tensor  # bool [F, n]
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """Some frames of a clip. S' = S / 2."""
+
+    p16: Tensor  # half [F, d, S/16, S/16]
+    p8: Tensor  # half [F, d/4, S/8, S/8]
+    p4: Tensor  # half [F, d/8, S/4, S/4]
+    masks: NDArray[np.bool_]  # [F, n, S', S']
+    known: NDArray[np.bool_]  # [F], whether somebody looked
+    thumbs: NDArray[np.uint8]  # [F, S', S', 3], to draw samples on
+    taught: Taught | None
+
+
+class ClipCache:
+    """The cached clips of one source.
+
+    Args:
+        folder: of all caches; config: the source.
+        encoder: frozen, in evaluation mode; size: S.
+        teacher: whose answers are kept too, or None.
+    """
+
+    def __init__(
+        self, folder: Path, config: ClipSourceConfig, encoder: ImageEncoder, size: int, teacher: Teacher | None
+    ) -> None:
+        self.encoder, self.size, self.teacher, self.frames = encoder, size, teacher, config.frames
+        told = {"format": FORMAT, **asdict(config), "weight": 0, "teacher": teacher.key if teacher else ""}
+        digest = hashlib.sha256((fingerprint(encoder, size) + json.dumps(told, sort_keys=True)).encode()).hexdigest()
+        self.folder = folder / f"{Path(config.path).name}-{digest[:12]}"
+        self.sizes: list[tuple[int, int]] = []  # frames and objects of each clip
+
+    def fill(self, clips: Clips, limit: int) -> None:
+        """Encode what is missing of the first `limit` clips (0 = all).
+
+        Raises:
+            ValueError: no clip shows any object.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        count = min(limit, len(clips)) if limit else len(clips)
+        missing = [i for i in range(count) if not self.path(i).exists()]
+        for index in tqdm(missing, unit="clip", desc=f"encode {self.folder.name}", disable=not missing):
+            self._write(self.path(index), clips[index])
+        self.sizes = [self._size(self.path(i)) for i in range(count)]
+        if not any(objects for _, objects in self.sizes):
+            raise ValueError(f"no clip of {self.folder.name} shows an object: is it the right folder?")
+
+    def path(self, index: int) -> Path:
+        """File of a clip."""
+        return self.folder / f"{index:05d}.safetensors"
+
+    def visible(self, index: int) -> NDArray[np.int64]:
+        """Cells of S / 2 that each object of a clip covers: [F, n]."""
+        with safe_open(self.path(index), "np") as file:
+            return np.asarray(file.get_tensor("areas"))
+
+    def read(self, index: int, frames: list[int]) -> CachedClip:
+        """Some frames of a clip, in that order."""
+        half = self.size // 2
+        with safe_open(self.path(index), "pt") as file:
+            maps = [torch.stack([file.get_slice(name)[frame] for frame in frames]) for name in ("p16", "p8", "p4")]
+            packed = np.stack([file.get_slice("masks")[frame].numpy() for frame in frames])  # [F, n, bytes]
+            masks = np.unpackbits(packed, axis=-1, count=half * half).reshape(*packed.shape[:2], half, half)
+            known = file.get_tensor("known").numpy()[frames]
+            thumbs = np.stack([file.get_slice("thumbs")[frame].numpy() for frame in frames])
+            taught = None
+            if self.teacher is not None:
+                parts = ("taught_masks", "taught_objectness", "taught_pointers", "taught_known")
+                taught = Taught(*(torch.stack([file.get_slice(part)[f] for f in frames]) for part in parts))
+        return CachedClip(*maps, masks.astype(np.bool_), known, thumbs, taught)
+
+    def _size(self, path: Path) -> tuple[int, int]:
+        try:
+            with safe_open(path, "np") as file:
+                frames, objects = file.get_slice("areas").get_shape()
+                return frames, objects
+        except Exception as error:  # safetensors has no error of its own to catch
+            raise ValueError(f"{path} cannot be read ({error}): {TORN}") from error
+
+    def _write(self, path: Path, clip: Clip) -> None:
+        indices = list(range(len(clip)))[: self.frames or None]
+        frames = list(clip.read(indices))
+        images = torch.stack([torch.from_numpy(resize_frame(frame.image, self.size)) for frame in frames])
+        largest: dict[int, int] = {}
+        for frame in frames:
+            for number, crop in (frame.masks or {}).items():
+                largest[number] = max(largest.get(number, 0), crop.area)
+        objects = sorted(sorted(largest, key=lambda number: -largest[number])[:OBJECTS])
+        half = self.size // 2
+        masks = np.zeros((len(frames), len(objects), half, half), np.bool_)
+        for place, frame in enumerate(frames):
+            for row, number in enumerate(objects):
+                if frame.masks and number in frame.masks:
+                    masks[place, row] = shrunk(frame.masks[number], half)
+        tensors = {**encoded(self.encoder, images)}
+        tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1))
+        tensors["areas"] = torch.from_numpy(masks.sum((2, 3)))
+        tensors["known"] = torch.tensor([frame.masks is not None for frame in frames])
+        tensors["thumbs"] = torch.from_numpy(np.stack([cv2.resize(i.numpy(), (half, half)) for i in images]))
+        if self.teacher is not None and len(objects):
+            answer = taught(self.teacher, images, masks)
+            tensors |= {f"taught_{name}": value for name, value in vars(answer).items()}
+        draft = path.with_suffix(".tmp")
+        save_file({name: value.contiguous() for name, value in tensors.items()}, draft)
+        draft.replace(path)
+
+
+@torch.no_grad()
+def encoded(encoder: ImageEncoder, images: Tensor) -> dict[str, Tensor]:
+    """Features of frames uint8 [F, S, S, 3], in half precision."""
+    parts = [encoder(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    return {name: torch.cat([getattr(part, name) for part in parts]).half() for name in ("p16", "p8", "p4")}
+
+
+def shrunk(crop: CroppedMask, side: int) -> NDArray[np.bool_]:
+    """A mask in a frame of side x side cells: those it covers by half."""
+    share = cv2.resize(crop.full().astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(share >= 0.5)
+
+
+def taught(teacher: Teacher, images: Tensor, masks: NDArray[np.bool_]) -> Taught:
+    """A teacher follows the objects of a clip, each shown by its box in the first frame where it is seen.
+
+    Args:
+        images: uint8 [F, S, S, 3]; masks: [F, n, h, w].
+    """
+    frames, objects = masks.shape[:2]
+    side = images.shape[1] // 4
+    out: Taught | None = None
+    seen = masks.any((2, 3))  # [F, n]
+    firsts = np.where(seen.any(0), seen.argmax(0), frames)
+    for first in sorted(set(firsts.tolist()) - {frames}):
+        rows = np.flatnonzero(firsts == first)
+        corners = torch.tensor(np.stack([box_corners(masks[first, row]) for row in rows]), dtype=torch.float32)
+        labels = torch.tensor([[2, 3]]).expand(len(rows), -1)
+        said = teacher.clip(images[first:], corners, labels)
+        if out is None:
+            pointer = said.pointers.shape[-1]
+            out = Taught(
+                torch.zeros(frames, objects, side, side, dtype=torch.uint8), torch.zeros(frames, objects),
+                torch.zeros(frames, objects, pointer), torch.zeros(frames, objects, dtype=torch.bool),
+            )  # fmt: skip
+        fine = torch.nn.functional.interpolate(said.masks.float(), (side, side), mode="bilinear", align_corners=False)
+        out.masks[first:, rows] = (fine.sigmoid() * 255).round().to(torch.uint8).cpu()
+        out.objectness[first:, rows] = said.objectness.float().cpu()
+        out.pointers[first:, rows] = said.pointers.float().cpu()
+        out.known[first:, rows] = True
+    assert out is not None
+    return out
+
+
+def box_corners(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Upper left and lower right corner of a mask that is not empty: [2, 2], x and y in 0..1."""
+    height, width = mask.shape
+    x, y, w, h = cv2.boundingRect(np.ascontiguousarray(mask, np.uint8))
+    return np.array([[x / width, y / height], [(x + w) / width, (y + h) / height]], np.float32)

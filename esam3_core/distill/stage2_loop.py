@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed loop of stage 2: tracks go through a clip with what they remember themselves, as they do on the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from esam3_core.distill.stage2_batches import ClipBatch
+from esam3_core.nn.memory import Memory, Remembered, Sighting
+from esam3_core.runtime.object_prompt import CERTAIN
+
+
+@dataclass
+class Journey:
+    """What T tracks saw in F frames."""
+
+    masks: Tensor  # [F, T, S/4, S/4] logits
+    iou: Tensor  # [F, T] 0..1
+    objectness: Tensor  # [F, T] logit
+    pointers: Tensor  # [F, T, d]
+    again: Tensor  # [T, S/4, S/4] logits: the first frame seen again, without a prompt, by what was just remembered
+
+
+class Recollection:
+    """What T tracks remember on their way, with gradients; the rules are those of `runtime.memory.MemoryBank`.
+
+    Args:
+        memory: whose sizes hold; tracks: T.
+    """
+
+    def __init__(self, memory: Memory, tracks: int) -> None:
+        self.config = memory.config
+        self.latents: list[Tensor] = []  # of every frame so far [T, L, m]
+        self.pointers: list[Tensor] = []  # [T, d]
+        self.anchors: list[list[int]] = [[] for _ in range(tracks)]  # of each track: frames kept for good
+        self.ring: list[list[int]] = [[] for _ in range(tracks)]  # frames written after them, oldest first
+
+    def write(self, latents: Tensor, pointers: Tensor, wanted: list[bool], anchor: list[bool]) -> None:
+        """Remember the next frame: latents [T, L, m] and pointers [T, d] of the tracks that want it."""
+        frame = len(self.latents)
+        self.latents.append(latents)
+        self.pointers.append(pointers)
+        for track, wants in enumerate(wanted):
+            if not wants:
+                continue
+            free = anchor[track] and len(self.anchors[track]) < self.config.anchors
+            (self.anchors if free else self.ring)[track].append(frame)
+
+    def read(self) -> Remembered:
+        """What memory attention reads in the frame after those written; at least one slot, used or not."""
+        tracks, frame, device = len(self.anchors), len(self.latents), self.latents[0].device
+        slots = [
+            [(f, 0) for f in a] + [(f, age + 1) for age, f in enumerate(reversed(r[-self.config.ring :]))]
+            for a, r in zip(self.anchors, self.ring, strict=True)
+        ]
+        kept = min(self.config.anchors, self.config.pointers - 1)
+        points = []
+        for a, r in zip(self.anchors, self.ring, strict=True):
+            rest = sorted(a[kept:] + r)[-(self.config.pointers - kept) :]
+            points.append([(f, frame - f) for f in a[:kept] + rest])
+        place, age, used = (x.to(device) for x in _table(slots))
+        point, ago, pointed = (x.to(device) for x in _table(points))
+        rows = torch.arange(tracks, device=device)[:, None]
+        return Remembered(
+            torch.stack(self.latents, 1)[rows, place], age, used,
+            torch.stack(self.pointers, 1)[rows, point], ago.float(), pointed,
+        )  # fmt: skip
+
+
+def _table(rows: list[list[tuple[int, int]]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of numbers, rows of any length, as two tables and which places of them count: int64, int64, bool."""
+    width = max(1, max(len(row) for row in rows))
+    padded = [row + [(0, 0)] * (width - len(row)) for row in rows]
+    used = torch.tensor([[i < len(row) for i in range(width)] for row in rows])
+    both = torch.tensor(padded)  # [T, width, 2]
+    return both[..., 0], both[..., 1], used
+
+
+def nothing(memory: Memory, like: Tensor, tracks: int, grid: tuple[int, int]) -> Remembered:
+    """The memory of T tracks that remember nothing: one slot and one pointer, not used."""
+    own = memory.config
+    tokens = grid[0] * grid[1] if memory.perceiver is None else own.latents_global + own.latents_2d
+    unused = torch.zeros(tracks, 1, dtype=torch.bool, device=like.device)
+    return Remembered(
+        like.new_zeros(tracks, 1, tokens, own.width), unused.long(), unused,
+        like.new_zeros(tracks, 1, like.shape[1]), like.new_zeros(tracks, 1), unused,
+    )  # fmt: skip
+
+
+def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
+    """Let tracks go through a batch's clips; what they remember is their own masks, but where one comes from outside.
+
+    Args:
+        forget: compute activations again in the backward pass instead of keeping them.
+    """
+    call: Callable[..., Any] = _forgetful if forget else _direct
+    frames, tracks = batch.visible.shape
+    none = torch.full_like(batch.labels, -1)
+    sights: list[Sighting] = []
+    again: Tensor | None = None
+    recollection = Recollection(memory, tracks)
+    for frame in range(frames):
+        p16, p8, p4 = (maps[frame].float()[batch.clip] for maps in (batch.p16, batch.p8, batch.p4))
+        known = recollection.read() if frame else nothing(memory, p16, tracks, (p16.shape[2], p16.shape[3]))
+        seen = call(memory.propagate, p16, p8, p4, known, batch.points, none if frame else batch.labels)
+        given = batch.given[frame]
+        masks = torch.where(given[:, None, None], (2 * batch.shown[frame] - 1) * CERTAIN, seen.masks)
+        told = given if frame else torch.ones_like(given)
+        sure = torch.where(told, seen.objectness.new_tensor(CERTAIN), seen.objectness)
+        latents = call(memory.memorise, p16, masks, sure, told)
+        wanted = told | ((sure > 0) & batch.written[frame])
+        if frame == 0:
+            # On the robot the first pointer comes from a second look, with the memory of the first.
+            first = Recollection(memory, tracks)
+            first.write(latents, torch.zeros_like(seen.pointer), wanted.tolist(), told.tolist())
+            held = first.read()
+            held.pointer_used = torch.zeros_like(held.pointer_used)
+            look = call(memory.propagate, p16, p8, p4, held, batch.points, none)
+            again, seen.pointer = look.masks, look.pointer
+        recollection.write(latents, seen.pointer, wanted.tolist(), told.tolist())
+        sights.append(seen)
+    assert again is not None
+    masks, iou, objectness, pointers = (
+        torch.stack([getattr(s, name) for s in sights]) for name in ("masks", "iou", "objectness", "pointer")
+    )
+    return Journey(masks, iou, objectness, pointers, again)
+
+
+def _direct(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _forgetful(function: Callable[..., Any], *arguments: Any) -> Any:
+    return checkpoint(function, *arguments, use_reentrant=False)

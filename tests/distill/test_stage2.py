@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: clips are encoded once, batches depend on their number, and the loop remembers as the robot does."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from esam3_core.config import MemoryConfig, StudentConfig
+from esam3_core.config_fit import FitConfig, TeacherConfig
+from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
+from esam3_core.distill.fit import Fit
+from esam3_core.distill.stage2 import Stage2
+from esam3_core.distill.stage2_batches import choose_path, prompt_of, roughened
+from esam3_core.distill.stage2_cache import box_corners
+from esam3_core.distill.stage2_loop import Recollection, travel
+from esam3_core.distill.stage2_losses import hard_iou, mask_terms, memory_losses, pointer_term
+from esam3_core.nn.memory import Memory
+from esam3_core.nn.student import Student
+from esam3_core.runtime.memory import MemoryBank, MemoryShape
+from tests.distill.teachers import MEMORY, write_run
+from tests.drawn_data import Thing, scatter, write_real_folder
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: StudentConfig, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage2Config:
+    """Four steps of a tiny memory on clips made of drawn pictures."""
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("stage2")
+    large = [[Thing("ball", "red", 80, 60, 40)], [Thing("box", "blue", 80, 60, 40)]]
+    write_real_folder(home / "real", [*large, *(scatter(seed) for seed in range(10, 16))])
+    start = write_run(home / "start", tiny_config, tiny_text, memory=False)
+    return Stage2Config(
+        student=dataclasses.replace(tiny_config, memory=MEMORY),
+        start=str(start),
+        sources=(ClipSourceConfig(str(home / "real"), "stills", clips=6, frames=5),),
+        cache=str(home / "cache"),
+        size=64,
+        tracks=4,
+        objects=2,
+        frames=3,
+        frames_last=5,
+        grow=0.5,
+        away=1.0,
+        steps=4,
+        warmup=1,
+        decay=2,
+        checkpoint_every=3600.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def stage(config: Stage2Config) -> Stage2:
+    stage = Stage2(config)
+    assert len(stage.caches) == 1
+    return stage
+
+
+def test_a_run_trains_the_memory_and_nothing_else(config: Stage2Config, tmp_path: Path) -> None:
+    stage = Stage2(config)
+    before = {name: value.clone() for name, value in stage.student.state_dict().items()}
+    fit = Fit(config, tmp_path / "run", stage)
+    fit.run()
+    after = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["student"]
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("memory.attention") for name in changed)
+    assert any(name.startswith("memory.perceiver") for name in changed)
+    assert all(name.startswith("memory.") for name in changed)
+    assert fit.bad_steps == 0
+    assert (tmp_path / "run" / "samples.png").stat().st_size > 0
+
+
+def test_an_interrupted_run_ends_as_an_undisturbed_one(config: Stage2Config, tmp_path: Path) -> None:
+    Fit(config, tmp_path / "whole", Stage2(config)).run()
+    half = Fit(config, tmp_path / "half", Stage2(config))
+    half.train_step(half.stage.batches(0).batch(0))
+    half.train_step(half.stage.batches(0).batch(1))
+    half.save()
+    Fit(config, tmp_path / "half", Stage2(config)).run()
+    whole, resumed = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "half"))
+    for name, value in whole["average"].items():
+        torch.testing.assert_close(resumed["average"][name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_forgetting_activations_changes_no_gradient(stage: Stage2) -> None:
+    stage.parameters()
+    stage.train_mode(0)
+    gradients = []
+    for forget in (False, True):
+        stage.memory.zero_grad()
+        batch = stage.batches(0).batch(0)
+        sum(memory_losses(travel(stage.memory, batch, forget), batch).values()).backward()  # type: ignore[union-attr]
+        gradients.append({n: p.grad.clone() for n, p in stage.memory.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+def test_a_teacher_adds_its_word(
+    config: Stage2Config, tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "teacher", tiny_config, tiny_text)
+    taught = dataclasses.replace(config, teacher=TeacherConfig("student", str(folder)), cache=str(tmp_path / "cache"))
+    stage = Stage2(taught)
+    stage.train_mode(0)
+    batch = stage.batches(0).batch(0)
+    assert batch.taught is not None
+    assert batch.taught.known.any()
+    total, terms = stage.loss(batch)
+    assert terms["taught"] > 0
+    total.backward()
+    assert all(p.grad is not None for p in stage.helpers.parameters())
+
+
+def test_clips_are_encoded_once(config: Stage2Config, stage: Stage2) -> None:
+    cache = stage.caches[0]
+    stamps = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
+    assert len(stamps) == 6
+    cache.path(3).unlink()
+    again = Stage2(config).caches[0]
+    assert again.folder == cache.folder
+    kept = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
+    assert [path for path in stamps if stamps[path] != kept[path]] == [cache.path(3)]
+
+
+def test_another_encoder_gets_its_own_cache(config: Stage2Config, stage: Stage2) -> None:
+    other = Stage2(config)
+    with torch.no_grad():
+        next(other.student.image_encoder.parameters()).add_(1)
+    assert other.caches[0].folder != stage.caches[0].folder
+
+
+def test_the_cache_gives_what_the_encoder_says(stage: Stage2, config: Stage2Config) -> None:
+    cache = stage.caches[0]
+    read = cache.read(1, [2, 0])
+    with safe_open(cache.path(1), "pt") as file:
+        whole = file.get_tensor("p16")
+    torch.testing.assert_close(read.p16, whole[[2, 0]])
+    assert read.masks.shape[2:] == (config.size // 2, config.size // 2)
+    assert (cache.visible(1)[[2, 0]] == read.masks.sum((2, 3))).all()
+
+
+def test_a_damaged_file_is_named(config: Stage2Config, tmp_path: Path) -> None:
+    stage = Stage2(dataclasses.replace(config, cache=str(tmp_path)))
+    path = stage.caches[0].path(0)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="delete it and start again"):
+        Stage2(dataclasses.replace(config, cache=str(tmp_path))).caches  # noqa: B018
+
+
+def test_a_batch_depends_on_its_number_alone(stage: Stage2) -> None:
+    first, second = stage.batches(0).batch(7), stage.batches(5).batch(7)
+    for name in ("p16", "masks", "visible", "given", "points", "labels", "written"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    assert not torch.equal(first.masks, stage.batches(0).batch(8).masks)
+
+
+def test_clips_grow_and_tracks_get_fewer(stage: Stage2) -> None:
+    short, long = stage.batches(0).batch(1), stage.batches(0).batch(2)
+    assert short.masks.shape[:2] == (3, 4)
+    assert long.masks.shape[:2] == (5, 2)
+
+
+def test_every_track_is_shown_in_its_first_frame(stage: Stage2) -> None:
+    for number in range(8):
+        batch = stage.batches(0).batch(number)
+        assert batch.visible[0].all()
+        assert batch.known[0].all()
+        pointed = (batch.labels >= 0).any(1)
+        assert torch.equal(pointed, ~batch.given[0])
+        assert not (batch.given & ~batch.visible).any()
+        assert (batch.masks.amax((2, 3)) > 0)[batch.visible].all()
+
+
+def test_the_camera_looks_away(stage: Stage2) -> None:
+    """Then the frame is another one, and the object is known to be hidden."""
+    batches = [stage.batches(0).batch(number) for number in range(6)]
+    hidden = sum(int((~b.visible & b.known).sum()) for b in batches)
+    assert hidden > 0
+    assert all(float(b.masks[~b.visible].sum()) == 0 for b in batches)
+
+
+def test_paths_stay_in_the_clip_and_turn_round_at_its_ends() -> None:
+    rng = np.random.default_rng(0)
+    for length in (1, 2, 5, 12):
+        for _ in range(40):
+            path = choose_path(length, 8, rng)
+            assert len(path) == 8
+            assert set(path) <= set(range(length))
+            steps = np.abs(np.diff(path))
+            assert (steps <= 3).all()
+            assert length < 3 or (steps > 0).sum() >= 3
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+def test_prompts_show_the_object(boxed: bool) -> None:
+    mask = np.zeros((40, 40), np.bool_)
+    mask[10:30, 5:20] = True
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        points, labels = prompt_of(mask, boxed, rng)
+        assert ((points >= 0) & (points <= 1)).all()
+        if boxed:
+            assert labels.tolist() == [2, 3]
+            assert np.abs(points - box_corners(mask)).max() < 0.1
+        else:
+            x, y = (points[0] * 40).astype(int)
+            assert mask[y, x]
+            assert labels[0] == 1
+
+
+def test_a_rough_mask_is_still_the_object() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((20, 20), np.float32)
+    mask[5:12, 5:12] = 1
+    dot = np.zeros((20, 20), np.float32)
+    dot[4, 4] = 1
+    for _ in range(20):
+        rough = roughened(mask, rng)
+        assert (np.minimum(rough, mask).sum() / np.maximum(rough, mask).sum()) > 0.5
+        assert roughened(dot, rng).max() == 1
+
+
+@pytest.mark.parametrize("anchors", [0, 1, 2])
+def test_training_remembers_by_the_rules_of_the_robot(anchors: int, tiny_config: StudentConfig) -> None:
+    """After any history, both memories hold the same slots and pointers, with the same ages."""
+    own = dataclasses.replace(MEMORY, anchors=anchors, ring=2, pointers=3)
+    student = dataclasses.replace(tiny_config, memory=own)
+    memory, tracks = Memory(student), 3
+    bank = MemoryBank(MemoryShape.of(own, student.size, student.width), tracks)
+    keys = [bank.open() for _ in range(tracks)]
+    ours = Recollection(memory, tracks)
+    rng = np.random.default_rng(anchors)
+    for frame in range(9):
+        bank.tick()
+        latents = torch.randn(tracks, own.tokens(student.size), own.width)
+        pointers = torch.randn(tracks, student.width)
+        wanted = rng.random(tracks) < 0.7 if frame else np.ones(tracks, bool)
+        anchor = rng.random(tracks) < 0.4 if frame else np.ones(tracks, bool)
+        for row in np.flatnonzero(wanted):
+            bank.write(keys[row], latents[row].numpy(), bool(anchor[row]))
+            bank.point(keys[row], pointers[row].numpy(), bool(anchor[row]))
+        ours.write(latents, pointers, wanted.tolist(), anchor.tolist())
+        bank.tick()
+        theirs, read = bank.read(keys, tracks), ours.read()
+        bank._frame -= 1  # the next round ticks again
+        for row in range(tracks):
+            for names in (
+                ("memory", "memory_age", "memory_used"), ("pointers", "pointer_age", "pointer_used"),
+            ):  # fmt: skip
+                robot = [theirs[name][row] for name in names]
+                assert _held(*robot) == _held(*(getattr(read, name)[row].numpy() for name in names))
+
+
+def _held(values: np.ndarray, ages: np.ndarray, used: np.ndarray) -> list[tuple[float, float]]:
+    """What a track remembers, in an order of its own: a number of each slot that counts, and its age."""
+    return sorted((round(float(values[i].sum()), 4), float(ages[i])) for i in np.flatnonzero(used))
+
+
+def test_perfect_masks_cost_nothing() -> None:
+    target = torch.zeros(1, 8, 8)
+    target[:, 2:6, 2:6] = 1
+    focal, dice = mask_terms((2 * target - 1) * 20, target)
+    assert float(focal) < 1e-6
+    assert float(dice) < 1e-3
+    assert float(hard_iou((2 * target - 1), target)) == 1
+    worse, much_worse = (mask_terms(logits, target)[1] for logits in (torch.zeros(1, 8, 8), (1 - 2 * target) * 20))
+    assert float(dice) < float(worse) < float(much_worse)
+
+
+def test_pointers_must_stay_their_own() -> None:
+    own = torch.eye(3)[None].expand(4, -1, -1)  # [F, T, d]
+    seen = torch.ones(4, 3, dtype=torch.bool)
+    mixed = own.clone()
+    mixed[1:] = own[1:, [1, 2, 0]]
+    assert float(pointer_term(own, seen)) < 0.01 < float(pointer_term(mixed, seen))
+    assert float(pointer_term(mixed, torch.zeros_like(seen))) == 0
+
+
+def test_an_unknown_frame_asks_nothing(stage: Stage2) -> None:
+    batch = stage.batches(0).batch(0)
+    batch.known[:] = False
+    with torch.no_grad():
+        terms = memory_losses(travel(stage.memory, batch), batch)
+    assert all(float(value) == 0 for name, value in terms.items() if name != "again")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"start": ""}, "set start"),
+        ({"sources": ()}, "name some under sources"),
+        ({"student": StudentConfig(variant="ev_s", size=64, memory=MemoryConfig())}, r"memory\.kind"),
+    ],
+)
+def test_runs_that_cannot_work_are_refused(change: dict[str, object], remedy: str, config: Stage2Config) -> None:
+    with pytest.raises(ValueError, match=remedy):
+        Stage2(dataclasses.replace(config, **change)).caches  # type: ignore[arg-type]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"size": 100}, "multiple of 32"),
+        ({"prompts": (1.0, 0.0)}, "three chances"),
+        ({"frames": 20, "frames_last": 10}, "frames_last"),
+        ({"tracks": 0}, "at least 1"),
+        ({"fit": FitConfig(checkpointing=True), "frames": 1}, "frames_last"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(change: dict[str, object], remedy: str) -> None:
+    with pytest.raises(ValueError, match=remedy):
+        Stage2Config(**change)  # type: ignore[arg-type]
+
+
+def test_a_start_without_memory_leaves_it_new(stage: Stage2, tiny_config: StudentConfig, config: Stage2Config) -> None:
+    started = torch.load(Path(config.start) / "last.pt", weights_only=True)["average"]
+    assert not any(name.startswith("memory.") for name in started)
+    for name in ("image_encoder.neck.lateral16.0.weight", "detector.decoder.layers.0.mlp.layers.0.weight"):
+        assert torch.equal(stage.student.state_dict()[name], started[name])
+    assert isinstance(stage.student, Student)
