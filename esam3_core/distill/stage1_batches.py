@@ -56,7 +56,8 @@ class Stage1Batches:
         places = [self.views.draw(rng) for _ in range(config.pictures)]
         seen = [self.views[place] for place in places]
         answers = [self.cache[place] for place in places] if self.cache else []
-        chosen = [self._instances(view, answers[i] if answers else None, rng) for i, view in enumerate(seen)]
+        pick = np.random.default_rng([config.seed, step, 1])  # phrases are the same with and without a cache
+        chosen = [self._instances(view, answers[i] if answers else None, pick) for i, view in enumerate(seen)]
         asked = [choose_prompts(view.sample, config.concepts, self.others, rng) for view in seen]
         texts = [self.phrases[i] for i in rng.integers(len(self.phrases), size=config.texts)]
         levels = {}

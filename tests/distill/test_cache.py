@@ -118,7 +118,7 @@ def test_a_killed_cache_is_completed(config: Stage1Config, views: Views, teacher
     run.wait()
     (folder / "000001.json").unlink(missing_ok=True)  # as if it had died between the two
     (folder / "000002.77.tmp").write_bytes(b"half a shard")
-    with pytest.raises(CacheError, match="shards of .* are missing or torn .*run `esam3 cache` with the same config"):
+    with pytest.raises(CacheError, match=r"shards of .* are missing or torn .*run `esam3 cache` with the same config"):
         Cache(config.cache, views, teacher.key)
     first = (folder / "000000.bin").stat().st_mtime_ns
     assert main(["cache", str(path), "--threads", "1"]) == 0
