@@ -277,10 +277,12 @@ class DistillConfig:
     pictures: int = 16  # per step
     prompts: int = 3  # per picture
     paste_share: float = 0.4  # of pictures that get cut-outs
+    shown_share: float = 0.0  # of true prompts that boxes show, many of them without a word; needs student.memory
     steps: int = 3000
     warmup: int = 100  # steps
     decay: int = 800  # last steps, over which the learning rate falls to a fiftieth
     frozen_steps: int = 300  # first steps during which the whole trunk keeps its weights
+    encoder_frozen: bool = False  # trunk and neck keep their weights, which makes a step much cheaper
     frozen: tuple[str, ...] = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # parts of the trunk that never train
     rate: float = 4e-4  # learning rate of neck and detector
     trunk_rate: float = 1e-4

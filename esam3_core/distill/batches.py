@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset
 from esam3_core.data.augment import View, view
 from esam3_core.data.paste import CutOut, paste
 from esam3_core.data.sample import Sample, truth
-from esam3_core.distill.prompts import Prompt, choose_prompts
+from esam3_core.distill.prompts import Prompt, choose_prompts, show
 from esam3_core.scenes.vocabulary import NOUNS
 
 
@@ -40,6 +40,9 @@ class Batch:
     noun_target: Tensor  # [B, nouns, G, G], share of each cell covered by the noun
     noun_known: Tensor  # [B, nouns], 1 where the answer is known
     texts: list[str]  # C
+    named: Tensor  # bool [C], whether the text is said
+    examples: Tensor  # [C, E, 4] cxcywh of exemplars; E = 0 where nothing is shown
+    example_labels: Tensor  # int64 [C, E], 1 = such a thing, 0 = not such a thing, -1 = padding
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Recipe:
     prompts: int  # per picture
     paste_share: float  # of pictures that get cut-outs
     weights: tuple[float, ...]  # of the sources
+    shown_share: float = 0.0  # of true prompts that exemplars show
+    room: int = 0  # E, exemplars of one concept
 
 
 class Batches(IterableDataset[Batch]):
@@ -96,13 +101,19 @@ class Batches(IterableDataset[Batch]):
                 sample = paste(sample, [self.cuts[i] for i in picks], rng)
             seen = view(sample, recipe.size, rng)
             prompts = choose_prompts(seen.sample, recipe.prompts, self.others, rng)
+            if recipe.shown_share:
+                prompts = show(prompts, seen.sample, recipe.shown_share, recipe.room, rng)
             if prompts:
                 items.append((seen, prompts))
-        return collate(items, self.tokenizer)
+        return collate(items, self.tokenizer, recipe.room if recipe.shown_share else 0)
 
 
-def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer) -> Batch:
-    """Views with their prompts -> one batch."""
+def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer, room: int = 0) -> Batch:
+    """Views with their prompts -> one batch.
+
+    Args:
+        room: E, exemplars of one concept.
+    """
     texts = [prompt.text for _, prompts in items for prompt in prompts]
     tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
     boxes, masks, frame = [], [], []
@@ -113,6 +124,7 @@ def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer) -> Bat
             masks.append(torch.from_numpy(seen.masks[hits]))
             frame.append(index)
     nouns = [noun_cells(seen) for seen, _ in items]
+    shown = [example_boxes(seen, prompt, room) for seen, prompts in items for prompt in prompts]
     return Batch(
         torch.from_numpy(np.stack([seen.image for seen, _ in items])),
         torch.tensor(frame),
@@ -123,7 +135,20 @@ def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer) -> Bat
         torch.from_numpy(np.stack([target for target, _ in nouns])),
         torch.from_numpy(np.stack([known for _, known in nouns])),
         texts,
+        torch.tensor([prompt.named for _, prompts in items for prompt in prompts]),
+        torch.from_numpy(np.stack([boxes for boxes, _ in shown])),
+        torch.from_numpy(np.stack([labels for _, labels in shown])),
     )
+
+
+def example_boxes(seen: View, prompt: Prompt, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """The exemplars of a prompt: boxes [room, 4] cxcywh, a little off as people draw them, and labels [room]."""
+    boxes, labels = np.zeros((room, 4), np.float32), np.full(room, -1, np.int64)
+    for row, example in enumerate(prompt.examples):
+        box = seen.boxes[example.instance]
+        boxes[row] = box + np.array(example.drift) * box[[2, 3, 2, 3]]
+        labels[row] = int(example.positive)
+    return boxes, labels
 
 
 def noun_cells(seen: View) -> tuple[np.ndarray, np.ndarray]:

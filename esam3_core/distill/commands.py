@@ -33,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     export.add_argument("--name", default="", help="of the bundle; default: the name of its folder")
     export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: the run's own")
+    export.add_argument("--memory", type=Path, metavar="RUN", help="folder of a run of stage 2 on this run's encoder")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
     export.set_defaults(run=run_export)
 
@@ -74,7 +75,10 @@ def run_export(arguments: argparse.Namespace) -> int:
     from esam3_core.distill.release import release
 
     name = arguments.name or arguments.out.name
-    print(f"wrote {release(arguments.folder, arguments.out, name, arguments.calibrate, arguments.size)}")
+    written = release(
+        arguments.folder, arguments.out, name, arguments.calibrate, arguments.size, arguments.memory
+    )
+    print(f"wrote {written}")
     return 0
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from esam3_core.config import DistillConfig, from_dict, to_dict
+from esam3_core.config_stage2 import Stage2Config
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.export import export_bundle, sha256
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, collect, fit_shifts
-from esam3_core.distill.commands import read_config
+from esam3_core.distill.commands import read_config, read_run
 from esam3_core.nn.student import Student
 from esam3_core.scenes.vocabulary import NOUNS
 
@@ -39,18 +40,64 @@ def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
     return student.eval(), config, int(state["step"])
 
 
-def release(folder: Path, out: Path, name: str, scenes: Path | None = None, size: int = 0) -> Path:
-    """Export the averaged weights of a run.
+def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]]:
+    """A student with the memory of a run of stage 2, and what is to be told of that run.
 
     Args:
-        folder: of the run.
+        student: of a run of stage 3, not changed; folder: of the run of stage 2.
+
+    Raises:
+        FileNotFoundError: if the folder holds no checkpoint.
+        ValueError: if that memory was trained with another image encoder.
+    """
+    checkpoint = folder / "last.pt"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"no checkpoint in {folder}: train the memory first with `esam3 distill stage2`")
+    config = read_run(folder / "config.yaml", Stage2Config)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights: dict[str, torch.Tensor] = state["average"]
+    own = student.state_dict()
+    for key, value in own.items():
+        if key.startswith("image_encoder.") and not (key in weights and torch.equal(weights[key], value)):
+            raise ValueError(
+                f"the memory of {folder} was trained with another image encoder (see {key}): train it on this one, "
+                "with start set to this run"
+            )
+    both = Student(dataclasses.replace(student.config, memory=config.student.memory))
+    memory = {key: value for key, value in weights.items() if key.startswith("memory.")}
+    both.load_state_dict(own | memory, strict=False)
+    told = {
+        "steps": int(state["step"]),
+        "checkpoint_sha256": sha256(checkpoint),
+        "sources": [f"{Path(source.path).name} ({source.kind})" for source in config.sources],
+    }
+    return both.eval(), told
+
+
+def release(
+    folder: Path, out: Path, name: str, scenes: Path | None = None, size: int = 0, memory: Path | None = None
+) -> Path:
+    """Export the averaged weights of a run, or of two: detector and encoder of one, memory of the other.
+
+    Args:
+        folder: of the run of stage 3.
         out: of the bundle.
         name: of the bundle.
         scenes: held-out scene shards. With them the scores are calibrated, on these and on the validation part of
             the run's real pictures.
         size: S of the bundle, pixels; 0 = the configuration's.
+        memory: folder of the run of stage 2.
+
+    Raises:
+        ValueError: if the student has a memory that no run has trained.
     """
     student, config, steps = load_run(folder)
+    if memory is None and student.memory is not None:
+        raise ValueError(f"the memory of {folder} has not learnt anything: add --memory with a run of stage 2")
+    remembering: dict[str, Any] = {}
+    if memory is not None:
+        student, told = with_memory(student, memory)
+        remembering = {"memory": told, "exemplars_trained": config.shown_share > 0}
     if size:
         values = to_dict(student.config) | {"size": size}
         student.config = from_dict(type(student.config), values)
@@ -62,6 +109,7 @@ def release(folder: Path, out: Path, name: str, scenes: Path | None = None, size
         "checkpoint_sha256": sha256(folder / "last.pt"),
         "trunk": _trunk_origin(config),
         "sources": [Path(source.path).name for source in config.sources],
+        **remembering,
     }
     if scenes is not None:
         real = [RealFolder(Path(s.path), "val") for s in config.sources if s.kind == "real"]

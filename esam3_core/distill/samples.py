@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import torch
 
+from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch
 from esam3_core.nn.detector import Detected
 from esam3_core.nn.student import Student
-from esam3_core.nn.text import pad_mask
 
 SHOWN_SCORE = 0.3
 COLUMNS = 6
-FOUND, TRUE = (255, 200, 0), (0, 220, 80)  # RGB
+FOUND, TRUE, SHOWN, DENIED = (255, 200, 0), (0, 220, 80), (60, 120, 255), (240, 40, 40)  # RGB
 
 
 @torch.no_grad()
@@ -24,8 +24,8 @@ def draw_samples(student: Student, batch: Batch, picture: Path) -> None:
     """One tile per (picture, prompt) pair: found masks filled, true outlines in green, prompt and presence above."""
     student.eval()
     features = student.image_encoder(batch.frames)
-    prompt = student.text_encoder(batch.tokens)
-    out = student.detect(features.take(batch.pair_frame), prompt, pad_mask(batch.tokens))
+    pairs = features.take(batch.pair_frame)
+    out = student.detect(pairs, *ask(student, pairs.p16, batch))
     tiles = [_tile(student, out, batch, row) for row in range(len(batch.pair_frame))]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]
@@ -49,7 +49,13 @@ def _tile(student: Student, out: Detected, batch: Batch, row: int) -> np.ndarray
         contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(image, contours, -1, TRUE, 1)
     best = float(scores.max())
-    text = f"{batch.texts[row]} p{float(presence):.2f} s{best:.2f}"
+    for box, label in zip(batch.examples[row], batch.example_labels[row], strict=True):
+        if label >= 0:
+            x, y, w, h = (float(side) * size for side in box)
+            corners = (int(x - w / 2), int(y - h / 2)), (int(x + w / 2), int(y + h / 2))
+            cv2.rectangle(image, *corners, SHOWN if label else DENIED, 2)
+    name = batch.texts[row] if batch.named[row] else "(shown)"
+    text = f"{name} p{float(presence):.2f} s{best:.2f}"
     cv2.rectangle(image, (0, 0), (size, 16), (0, 0, 0), -1)
     cv2.putText(image, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return image

@@ -20,15 +20,18 @@ from esam3_core.data.saco import SacoPictures
 from esam3_core.data.scenes import SceneShards
 from esam3_core.data.skips import Tolerant
 from esam3_core.deploy.weights import ADDED, load_weights
+from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
 from esam3_core.distill.samples import draw_samples
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.text.phrases import negative_nouns
 from esam3_core.nn.student import Student
-from esam3_core.nn.text import load_text_encoder, pad_mask
+from esam3_core.nn.text import load_text_encoder
 from esam3_core.nn.trunk import load_imagenet
 from esam3_core.scenes.vocabulary import NOUNS
+
+UNTRAINED = ("text_encoder.", "memory.")
 
 
 class Stage3(Stage):
@@ -52,6 +55,8 @@ class Stage3(Stage):
         # Convolutions are a sixth faster on a CPU with channels last.
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
+        if config.shown_share and self.student.exemplar_encoder is None:
+            raise ValueError("shown_share needs a student with exemplars: set student.memory.kind, or shown_share to 0")
         self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
         self.weights = LossWeights()
 
@@ -59,13 +64,15 @@ class Stage3(Stage):
         """Parameter groups with their learning rates; what must not train gets no gradient."""
         trunk, rest = [], []
         for name, parameter in self.student.named_parameters():
-            if name.startswith("image_encoder.trunk."):
+            if name.startswith("image_encoder.") and self.config.encoder_frozen:
+                parameter.requires_grad_(False)
+            elif name.startswith("image_encoder.trunk."):
                 short = name.removeprefix("image_encoder.trunk.body.")
                 if short.startswith(self.config.frozen):
                     parameter.requires_grad_(False)
                 else:
                     trunk.append(parameter)
-            elif name.startswith("text_encoder.") and not name.startswith("text_encoder.project."):
+            elif name.startswith(UNTRAINED) and not name.startswith("text_encoder.project."):
                 parameter.requires_grad_(False)
             else:
                 rest.append(parameter)
@@ -84,6 +91,8 @@ class Stage3(Stage):
             config.prompts,
             config.paste_share,
             tuple(source.weight for source in config.sources),
+            config.shown_share,
+            config.student.memory.exemplars,
         )
         return Batches(sources, cuts, negative_nouns(), self.tokenizer, recipe, config.seed, first)
 
@@ -102,6 +111,9 @@ class Stage3(Stage):
         for module in self.student.image_encoder.trunk.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
+        if self.config.encoder_frozen:
+            self.student.image_encoder.eval()
+            return
         waits = step < self.config.frozen_steps
         for name, parameter in self.student.image_encoder.trunk.body.named_parameters():
             parameter.requires_grad_(not waits and not name.startswith(self.config.frozen))
@@ -109,11 +121,12 @@ class Stage3(Stage):
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of all terms, and each term for the log."""
         student = self.student
-        features = student.image_encoder(batch.frames)
-        pad = pad_mask(batch.tokens)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.encoder_frozen):
+            features = student.image_encoder(batch.frames)
+        p16 = features.p16[batch.pair_frame]
+        prompt, pad = ask(student, p16, batch)
         drawn = torch.tensor([row for row, boxes in enumerate(batch.boxes) if len(boxes)], device=pad.device).long()
-        p16, fine = features.p16[batch.pair_frame], batch.pair_frame[drawn]
-        prompt = student.text_encoder(batch.tokens)
+        fine = batch.pair_frame[drawn]
         out = student.detector(p16, features.p8[fine], features.p4[fine], prompt, pad, drawn)
         grid = (features.p16.shape[2], features.p16.shape[3])
         ignored = batch.ignored[batch.pair_frame]

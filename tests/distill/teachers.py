@@ -29,6 +29,6 @@ def write_run(folder: Path, config: StudentConfig, text: Path, memory: bool = Tr
         with torch.no_grad():
             last = student.memory.heads.masks.objectness.layers[-1]
             last.bias.fill_(8.0)  # type: ignore[union-attr, operator]  # every object is visible
-    torch.save({"average": student.state_dict()}, folder / "last.pt")
+    torch.save({"average": student.state_dict(), "step": 0}, folder / "last.pt")
     (folder / "config.yaml").write_text(yaml.safe_dump({"student": to_dict(config), "text": str(text)}))
     return folder

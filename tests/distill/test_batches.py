@@ -13,9 +13,12 @@ from torch.utils.data import DataLoader
 
 from esam3_core.config import DistillConfig, SourceConfig
 from esam3_core.data.sample import truth
+from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, noun_cells
+from esam3_core.distill.boxes import generalised_iou
 from esam3_core.distill.stage3 import Stage3, open_source
 from esam3_core.scenes.vocabulary import NOUNS
+from tests.distill.teachers import MEMORY
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +129,79 @@ def test_tokens_of_a_pair_are_those_of_its_text(batches: Batches) -> None:
     batch = batches.batch(0)
     for text, tokens in zip(batch.texts, batch.tokens, strict=True):
         assert np.array_equal(tokens.numpy(), batches.tokenizer.encode(text).ids)
+
+
+@pytest.fixture(scope="module")
+def showing(tiny_run: DistillConfig) -> Stage3:
+    """The same run, with exemplars for every true prompt."""
+    torch.set_num_threads(1)
+    student = dataclasses.replace(tiny_run.student, memory=MEMORY)
+    return Stage3(dataclasses.replace(tiny_run, student=student, shown_share=1.0))
+
+
+def test_nothing_is_shown_by_default(batches: Batches) -> None:
+    batch = batches.batch(0)
+    assert batch.named.all()
+    assert batch.examples.shape == (len(batch.texts), 0, 4)
+
+
+def test_exemplars_are_instances_of_the_picture(showing: Stage3) -> None:
+    positives = negatives = unnamed = 0
+    for number in range(12):
+        batch = showing.batches(0).batch(number)
+        assert batch.examples.shape[1:] == (MEMORY.exemplars, 4)
+        for row, boxes in enumerate(batch.boxes):
+            labels = batch.example_labels[row]
+            assert bool((labels == 1).any()) == bool(len(boxes))
+            assert batch.named[row] or len(boxes)
+            unnamed += int(not batch.named[row])
+            for box, label in zip(batch.examples[row], labels, strict=True):
+                if label < 0:
+                    continue
+                near = float(generalised_iou(box[None], boxes).max())
+                positives, negatives = positives + int(label == 1), negatives + int(label == 0)
+                assert near > 0.4 if label == 1 else near < 0.4
+    assert min(positives, negatives, unnamed) > 0
+
+
+def test_a_step_with_exemplars_trains_their_encoder_but_not_the_memory(showing: Stage3) -> None:
+    showing.parameters()
+    showing.train_mode(0)
+    total, _ = showing.loss(showing.batches(0).batch(0))
+    total.backward()
+    student = showing.student
+    assert student.exemplar_encoder is not None and student.memory is not None
+    assert all(p.grad is not None for p in student.exemplar_encoder.parameters())
+    assert all(p.grad is None for p in student.memory.parameters())
+
+
+def test_what_is_not_named_does_not_depend_on_its_words(showing: Stage3) -> None:
+    student = showing.student.eval()
+    batch = next(b for b in map(showing.batches(0).batch, itertools.count()) if not b.named.all())
+    with torch.no_grad():
+        p16 = student.image_encoder(batch.frames).p16[batch.pair_frame]
+        before, pad = ask(student, p16, batch)
+        after, _ = ask(student, p16, dataclasses.replace(batch, tokens=batch.tokens.roll(1, 0)))
+    assert torch.equal(before[~batch.named], after[~batch.named])
+    assert not torch.equal(before[batch.named], after[batch.named])
+    assert pad[~batch.named][:, : batch.tokens.shape[1]].all()
+    assert not pad.all(1).any()
+
+
+def test_exemplars_need_a_student_that_can_read_them(tiny_run: DistillConfig) -> None:
+    with pytest.raises(ValueError, match="shown_share"):
+        Stage3(dataclasses.replace(tiny_run, shown_share=0.5))
+
+
+def test_a_frozen_encoder_changes_nothing_of_itself(tiny_run: DistillConfig) -> None:
+    stage = Stage3(dataclasses.replace(tiny_run, encoder_frozen=True))
+    trained = {id(p) for group in stage.parameters() for p in group["params"]}  # type: ignore[attr-defined]
+    before = {name: value.clone() for name, value in stage.student.image_encoder.state_dict().items()}
+    stage.train_mode(0)
+    assert not stage.student.image_encoder.training
+    total, _ = stage.loss(stage.batches(0).batch(0))
+    total.backward()
+    assert not trained & {id(p) for p in stage.student.image_encoder.parameters()}
+    assert all(p.grad is None for p in stage.student.image_encoder.parameters())
+    assert all(torch.equal(v, before[n]) for n, v in stage.student.image_encoder.state_dict().items())
+    assert any(p.grad is not None for p in stage.student.detector.parameters())

@@ -15,11 +15,13 @@ from esam3_core.config import MemoryConfig, StudentConfig
 from esam3_core.config_fit import FitConfig, TeacherConfig
 from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
 from esam3_core.distill.fit import Fit
+from esam3_core.distill.release import release, with_memory
 from esam3_core.distill.stage2 import Stage2
 from esam3_core.distill.stage2_batches import choose_path, prompt_of, roughened
 from esam3_core.distill.stage2_cache import box_corners
 from esam3_core.distill.stage2_loop import Recollection, travel
 from esam3_core.distill.stage2_losses import hard_iou, mask_terms, memory_losses, pointer_term
+from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.memory import Memory
 from esam3_core.nn.student import Student
 from esam3_core.runtime.memory import MemoryBank, MemoryShape
@@ -287,6 +289,36 @@ def test_an_unknown_frame_asks_nothing(stage: Stage2) -> None:
     with torch.no_grad():
         terms = memory_losses(travel(stage.memory, batch), batch)
     assert all(float(value) == 0 for name, value in terms.items() if name != "again")
+
+
+def test_a_bundle_takes_its_memory_from_a_second_run(
+    config: Stage2Config, tiny_config: StudentConfig, tmp_path: Path
+) -> None:
+    Fit(dataclasses.replace(config, steps=1), tmp_path / "memory", Stage2(config)).run()
+    kept = torch.load(tmp_path / "memory" / "last.pt", weights_only=True)["average"]
+    plain = Student(tiny_config)
+    start_from(plain, Path(config.start))
+    both, told = with_memory(plain, tmp_path / "memory")
+    assert told["steps"] == 1
+    assert both.config.memory == MEMORY
+    for name, value in both.state_dict().items():
+        expected = kept if name.startswith("memory.") else plain.state_dict()
+        assert name.startswith("exemplar_encoder.") or torch.equal(value, expected[name]), name
+    with torch.no_grad():
+        next(plain.image_encoder.parameters()).add_(1)
+    with pytest.raises(ValueError, match="another image encoder"):
+        with_memory(plain, tmp_path / "memory")
+    with pytest.raises(FileNotFoundError, match="distill stage2"):
+        with_memory(plain, tmp_path)
+
+
+def test_a_memory_that_learnt_nothing_is_not_released(
+    tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "run", tiny_config, tiny_text)
+    with pytest.raises(ValueError, match="add --memory"):
+        release(folder, tmp_path / "bundle", "none")
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.parametrize(
