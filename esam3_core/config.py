@@ -286,6 +286,7 @@ class DistillConfig:
     frozen: tuple[str, ...] = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # parts of the trunk that never train
     rate: float = 4e-4  # learning rate of neck and detector
     trunk_rate: float = 1e-4
+    text_rate: float = 0.0  # of the text encoder; 0 = only its projector trains, at `rate`
     weight_decay: float = 0.02
     clip: float = 1.0  # gradient norm
     average: float = 0.998  # decay of the weights' running average, which is what is exported
@@ -293,3 +294,4 @@ class DistillConfig:
     seed: int = 0
     fit: FitConfig = field(default_factory=FitConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)  # adds its terms to the loss
+    teacher_weight: float = 1.0

@@ -25,6 +25,8 @@ from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
 from esam3_core.distill.samples import draw_samples
 from esam3_core.distill.stage import Stage
+from esam3_core.distill.taught import Taught
+from esam3_core.distill.teacher import open_teacher
 from esam3_core.distill.text.phrases import negative_nouns
 from esam3_core.nn.student import Student
 from esam3_core.nn.text import load_text_encoder
@@ -59,10 +61,13 @@ class Stage3(Stage):
             raise ValueError("shown_share needs a student with exemplars: set student.memory.kind, or shown_share to 0")
         self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
         self.weights = LossWeights()
+        self.taught = Taught(open_teacher(config.teacher), config.student.width) if config.teacher.path else None
+        if self.taught is not None:
+            self.helpers = self.taught.adapters
 
     def parameters(self) -> list[dict[str, object]]:
         """Parameter groups with their learning rates; what must not train gets no gradient."""
-        trunk, rest = [], []
+        trunk, text, rest = [], [], list(self.helpers.parameters())
         for name, parameter in self.student.named_parameters():
             if name.startswith("image_encoder.") and self.config.encoder_frozen:
                 parameter.requires_grad_(False)
@@ -72,14 +77,16 @@ class Stage3(Stage):
                     parameter.requires_grad_(False)
                 else:
                     trunk.append(parameter)
-            elif name.startswith(UNTRAINED) and not name.startswith("text_encoder.project."):
+            elif name.startswith("text_encoder.project."):
+                rest.append(parameter)
+            elif name.startswith("text_encoder.") and self.config.text_rate:
+                text.append(parameter)
+            elif name.startswith(UNTRAINED):
                 parameter.requires_grad_(False)
             else:
                 rest.append(parameter)
-        return [
-            {"params": rest, "rate": self.config.rate},
-            {"params": trunk, "rate": self.config.trunk_rate},
-        ]
+        rates = ((rest, self.config.rate), (trunk, self.config.trunk_rate), (text, self.config.text_rate))
+        return [{"params": group, "rate": rate} for group, rate in rates if group or group is not text]
 
     def batches(self, first: int) -> Batches:
         """Batches from number `first` on."""
@@ -134,7 +141,16 @@ class Stage3(Stage):
         terms["noun"] = self.noun_term(features.p16, batch)
         total = sum(getattr(self.weights, name) * value for name, value in terms.items())
         assert isinstance(total, Tensor)
+        if self.taught is not None:
+            taught = self.taught.terms(features, out, batch)
+            terms |= taught
+            total = total + self.config.teacher_weight * torch.stack(list(taught.values())).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
+
+    def to(self, device: torch.device) -> None:
+        """Move the teacher."""
+        if self.taught is not None:
+            self.taught.teacher.to(device)
 
     def draw(self, student: Student, batch: Batch, picture: Path) -> None:
         """Draw what a student finds in a batch."""

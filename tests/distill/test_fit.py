@@ -183,6 +183,28 @@ def test_gradients_reach_everything_that_should_train_and_nothing_else(fit: Fit)
             assert gradient.abs().max() > 0 or name.endswith("key.bias"), name
 
 
+@pytest.mark.parametrize(
+    ("change", "learns"),
+    [
+        ({"text_rate": 1e-5}, "text_encoder."),
+        ({"frozen": ()}, "image_encoder.trunk.body.stem"),
+    ],
+)
+def test_what_is_unfrozen_learns_at_its_own_rate(
+    change: dict[str, Any], learns: str, tiny_run: DistillConfig, tmp_path: Path
+) -> None:
+    fit = Fit(dataclasses.replace(tiny_run, frozen_steps=0, warmup=0, trunk_rate=3e-5, **change), tmp_path / "run")
+    before = weights(fit)
+    fit.train_step(fit.stage.batches(0).batch(0))
+    after = weights(fit)
+    rates = {id(p): group["lr"] for group in fit.optimiser.param_groups for p in group["params"]}
+    for name, parameter in fit.stage.student.named_parameters():
+        if name.startswith(learns) and not name.startswith(("text_encoder.project.", "text_encoder.sentence.")):
+            assert rates[id(parameter)] == pytest.approx(change.get("text_rate", 3e-5)), name
+            moved = (after[name] - before[name]).abs().max()
+            assert moved <= 1.5 * rates[id(parameter)] and (moved > 0 or name.endswith("key.bias")), name
+
+
 def test_the_trunk_waits_at_first(fit: Fit) -> None:
     found = gradients(fit.stage, 0)
     trunk = {name: gradient for name, gradient in found.items() if name.startswith("image_encoder.trunk.")}
