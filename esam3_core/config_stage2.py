@@ -34,7 +34,8 @@ class Stage2Config:
     """One run of stage 2. Everything that decides the result is here; the run's folder keeps a copy."""
 
     student: StudentConfig = field(default_factory=StudentConfig)
-    start: str = ""  # checkpoint or bundle with the encoder, which stays as it is; or a stage 2 run to go on from
+    start: str = ""  # run, checkpoint or bundle with the encoder, which stays as it is
+    memory_start: str = ""  # run of stage 2, perhaps with another encoder, whose memory this one begins with; "" = new
     sources: tuple[ClipSourceConfig, ...] = ()
     cache: str = "data/cache/clips"  # folder for the encoder's features of all clips, made at the first start
     teacher: TeacherConfig = field(default_factory=TeacherConfig)  # adds its masks and pointers to the loss

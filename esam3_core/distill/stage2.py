@@ -23,7 +23,7 @@ from esam3_core.distill.stage import Stage
 from esam3_core.distill.stage2_batches import ClipBatch, Stage2Batches
 from esam3_core.distill.stage2_cache import ClipCache
 from esam3_core.distill.stage2_loop import travel
-from esam3_core.distill.stage2_losses import WEIGHTS, memory_losses, taught_term
+from esam3_core.distill.stage2_losses import WEIGHTS, hard_iou, mean_of, memory_losses, taught_term
 from esam3_core.distill.stage2_samples import draw_journeys
 from esam3_core.distill.stage3 import start_from
 from esam3_core.distill.teacher import Teacher, open_teacher
@@ -50,6 +50,8 @@ class Stage2(Stage):
         if not config.start:
             raise ValueError("stage 2 needs a trained encoder: set start to a stage 3 checkpoint or a bundle")
         start_from(self.student, Path(config.start))
+        if config.memory_start:
+            remember_from(self.student, Path(config.memory_start))
         self.teacher: Teacher | None = open_teacher(config.teacher) if config.teacher.kind != "none" else None
         if self.teacher is not None:
             self.helpers = nn.Linear(config.student.width, self._pointer_width(self.teacher))
@@ -85,7 +87,7 @@ class Stage2(Stage):
         self.memory.train()
 
     def loss(self, batch: ClipBatch) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of all terms, and each term for the log."""
+        """Weighted sum of all terms; each term for the log, and the masks' mean IoU."""
         journey = travel(self.memory, batch, self.config.fit.checkpointing)
         terms = memory_losses(journey, batch)
         total = sum(getattr(WEIGHTS, name) * value for name, value in terms.items())
@@ -93,6 +95,8 @@ class Stage2(Stage):
         if batch.taught is not None:
             terms["taught"] = taught_term(journey, batch.taught, self.helpers(journey.pointers))
             total = total + self.config.teacher_weight * terms["taught"]
+        with torch.no_grad():
+            terms["j"] = mean_of(hard_iou(journey.masks, batch.masks), batch.visible & batch.known)
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
     def draw(self, student: Student, batch: ClipBatch, picture: Path) -> None:
@@ -104,6 +108,24 @@ class Stage2(Stage):
         frame = torch.zeros(1, POINTER_PROBE, POINTER_PROBE, 3, dtype=torch.uint8)
         corners = torch.tensor([[[0.2, 0.2], [0.8, 0.8]]])
         return int(teacher.clip(frame, corners, torch.tensor([[2, 3]])).pointers.shape[-1])
+
+
+def remember_from(student: Student, folder: Path) -> None:
+    """Give a student the memory of a run of stage 2.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: that memory has other sizes.
+    """
+    checkpoint = folder / "last.pt"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"no checkpoint in {folder}: set memory_start to a run of stage 2, or to nothing")
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    memory = {name.removeprefix("memory."): value for name, value in weights.items() if name.startswith("memory.")}
+    try:
+        memory_of(student).load_state_dict(memory)
+    except RuntimeError as error:
+        raise ValueError(f"the memory of {folder} has other sizes: use its student section ({error})") from error
 
 
 def open_clips(source: ClipSourceConfig, seed: int) -> Clips:

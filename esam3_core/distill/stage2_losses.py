@@ -14,15 +14,16 @@ from esam3_core.distill.stage2_cache import Taught
 from esam3_core.distill.stage2_loop import Journey
 
 FOCAL_POWER = 2.0
+MIN_AREA = 16.0  # cells of S / 4 that a small object counts as
 LIKENESS = 0.1  # temperature of the pointers' likeness
 
 
 @dataclass(frozen=True)
 class MemoryWeights:
-    """Weight of each term in the sum (SAM 2, appendix; pointer: ours)."""
+    """Weight of each term in the sum."""
 
-    focal: float = 20.0
-    dice: float = 1.0
+    focal: float = 1.0
+    dice: float = 2.0
     iou: float = 1.0
     objectness: float = 1.0
     pointer: float = 0.1
@@ -54,10 +55,14 @@ def memory_losses(journey: Journey, batch: ClipBatch) -> dict[str, Tensor]:
 
 
 def mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Focal and dice loss of masks [..., h, w] against shares 0..1 of the same shape: [...] each."""
+    """Focal and dice loss of masks [..., h, w] against shares 0..1 of the same shape: [...] each.
+
+    The focal loss is shared out over the object's own area: over the whole picture, background would drown small ones.
+    """
     probability = logits.sigmoid()
     cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    focal = (cross * (probability - target).abs() ** FOCAL_POWER).mean((-2, -1))
+    focal = (cross * (probability - target).abs() ** FOCAL_POWER).sum((-2, -1))
+    focal = focal / target.sum((-2, -1)).clamp(min=MIN_AREA)
     overlap = 2 * (probability * target).sum((-2, -1)) + 1
     dice = 1 - overlap / (probability.sum((-2, -1)) + target.sum((-2, -1)) + 1)
     return focal, dice

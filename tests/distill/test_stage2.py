@@ -312,6 +312,22 @@ def test_a_bundle_takes_its_memory_from_a_second_run(
         with_memory(plain, tmp_path)
 
 
+def test_a_memory_can_go_on_with_another_encoder(
+    config: Stage2Config, tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
+) -> None:
+    other = write_run(tmp_path / "run", tiny_config, tiny_text)
+    theirs = torch.load(other / "last.pt", weights_only=True)["average"]
+    stage = Stage2(dataclasses.replace(config, memory_start=str(other)))
+    for name, value in stage.student.state_dict().items():
+        if name.startswith("memory."):
+            assert torch.equal(value, theirs[name])
+    wider = dataclasses.replace(config.student, memory=dataclasses.replace(MEMORY, ring=3))
+    with pytest.raises(ValueError, match="other sizes"):
+        Stage2(dataclasses.replace(config, student=wider, memory_start=str(other)))
+    with pytest.raises(FileNotFoundError, match="memory_start"):
+        Stage2(dataclasses.replace(config, memory_start=str(tmp_path)))
+
+
 def test_a_memory_that_learnt_nothing_is_not_released(
     tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
 ) -> None:
