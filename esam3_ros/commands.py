@@ -88,17 +88,13 @@ class Commands:
         if not refusal:
             await change.future
             refusal = change.error
-        if refusal:
-            self._node.get_logger().error(f"~/set_concepts refused: {refusal}")
         response.success = not refusal
         response.message = refusal or self._describe(change)
         response.version = self._control.version if refusal else change.version
         return response
 
     def _on_concept(self, message: String) -> None:
-        refusal, _ = self._control.request(message.data.split(","))
-        if refusal:
-            self._node.get_logger().error(f"~/concept refused: {refusal}")
+        self._control.request(message.data.split(","))  # a refusal is logged where the parameter is refused
 
     async def _on_reset(self, request: Any, response: Any) -> Any:
         forgotten = Future()

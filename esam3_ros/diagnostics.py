@@ -16,7 +16,7 @@ from esam3_ros.qos import FOREVER
 from esam3_ros.stats import Snapshot
 
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
-RECENT = 10.0  # s for which an error keeps its status red
+RECENT = 10.0  # s for which an error or a warning keeps its status from being green
 DROPS = ("processed", "dropped", "stale", "rate", "bad", "failed")
 
 
@@ -77,6 +77,7 @@ def _input(health: Health) -> tuple[bytes, str, dict[str, Any]]:
         "last frame (s ago)": f"{snapshot.silent_for:.2f}",
         **{name: snapshot.counts.get(name, 0) for name in DROPS},
         "last error": snapshot.last_error or "none",
+        "last warning": snapshot.last_warning or "none",
     }
     if health.state != "active":
         return STALE, f"not listening: the node is {health.state}", values
@@ -88,6 +89,8 @@ def _input(health: Health) -> tuple[bytes, str, dict[str, Any]]:
         return ERROR, snapshot.last_error.splitlines()[0], values
     if snapshot.silent_for > FOREVER:
         return WARN, f"no frame for {snapshot.silent_for:.0f} s", values
+    if snapshot.last_warning and snapshot.warning_age < RECENT:
+        return WARN, snapshot.last_warning, values
     return OK, f"{snapshot.input_rate:.1f} Hz", values
 
 

@@ -82,7 +82,7 @@ class Processor:
         waited = time.monotonic() - frame.arrived
         admission = self._gate.admit(seconds(frame.message.header.stamp), self._now(), waited, settings.node)
         if not admission.same_clock:
-            self._complaints.warn(
+            self._warn(
                 f"image stamps differ from this node's clock by {self._now() - admission.stamp:.0f} s, so ages count "
                 "from the arrival: for a bag, play it with --clock and set use_sim_time:=true"
             )
@@ -179,9 +179,16 @@ class Processor:
             self._student.detector = settings.detector
         if self._tracker.config is not settings.tracker:
             self._tracker.config = settings.tracker
+        resets = self._tracker.resets
         tracks = self._tracker.step(picture, stamp)
+        if self._tracker.resets > resets:  # the core has logged it
+            self._stats.warned(f"all tracks forgotten: {self._tracker.last_reset}")
         self._count(tracks)
         return tracks
+
+    def _warn(self, text: str) -> None:
+        self._stats.warned(text)
+        self._complaints.warn(text)
 
     def _count(self, tracks: list[Track]) -> None:
         occluded = sum(track.state == "occluded" for track in tracks)
@@ -191,7 +198,7 @@ class Processor:
     def _refuse(self, why: str, settings: Settings) -> None:
         self._stats.count(why)
         if why == "stale":
-            self._complaints.warn(
+            self._warn(
                 f"frames are dropped because they are older than max_frame_age ({settings.node.max_frame_age:g} s): "
                 "find what delays them, or set max_frame_age:=0; a bag wants --clock and use_sim_time:=true"
             )

@@ -34,16 +34,18 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
 
 
 def spin(node: Node) -> None:
-    """Spin a node on this thread; an exception in a callback is logged and the node goes on."""
-    executor = SingleThreadedExecutor()
+    """Spin a node on this thread until its context ends; an exception in a callback is logged and the node goes on."""
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        while rclpy.ok():
+        while node.context.ok():
             try:
                 executor.spin()
             except (KeyboardInterrupt, ExternalShutdownException):
                 raise
             except Exception:
+                if not node.context.ok():
+                    return  # Ctrl-C ended the context below the callback
                 node.get_logger().error(f"a callback failed, the node goes on:\n{traceback.format_exc()}")
     finally:
         executor.shutdown(timeout_sec=1.0)

@@ -29,6 +29,8 @@ class Snapshot:
     silent_for: float = 0.0  # s since the last frame arrived, or since `start`
     last_error: str = ""
     error_age: float = 0.0  # s since the last error
+    last_warning: str = ""
+    warning_age: float = 0.0  # s since the last warning
 
 
 class Stats:
@@ -41,6 +43,7 @@ class Stats:
         self._frames: deque[tuple[float, float, Mapping[str, float]]] = deque()  # when, age in s, stage -> ms
         self._last_arrival = time.monotonic()
         self._error = ("", 0.0)
+        self._warning = ("", 0.0)
 
     def start(self) -> None:
         """The subscription begins: silence counts from now."""
@@ -67,6 +70,11 @@ class Stats:
             self._counts[what] += 1
             self._error = (error, time.monotonic())
 
+    def warned(self, warning: str) -> None:
+        """Something about the frames is odd, but they are processed."""
+        with self._lock:
+            self._warning = (warning, time.monotonic())
+
     def published(self, age: float, stages: Mapping[str, float]) -> None:
         """A result of `age` seconds went out; `stages` in ms."""
         with self._lock:
@@ -83,6 +91,7 @@ class Stats:
             frames = list(self._frames)
             names = dict.fromkeys(name for _, _, stages in frames for name in stages)
             error, error_at = self._error
+            warning, warned_at = self._warning
             return Snapshot(
                 counts=dict(self._counts),
                 rate=_rate([when for when, _, _ in frames]),
@@ -96,6 +105,8 @@ class Stats:
                 silent_for=now - self._last_arrival,
                 last_error=error,
                 error_age=now - error_at,
+                last_warning=warning,
+                warning_age=now - warned_at,
             )
 
     def _trim(self, now: float) -> None:

@@ -238,6 +238,7 @@ class TrackerNode(LifecycleNode):
     def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         reason = self._refusal(parameters)
         if reason:
+            self.get_logger().error(f"refused: {reason}")
             return SetParametersResult(successful=False, reason=reason)
         changes = {parameter.name: parameter.value for parameter in parameters}
         if not self._adopting:

@@ -148,6 +148,16 @@ class Graph:
         """The newest diagnostics of the tracker's `part`; an empty one before the first."""
         return self.diagnostics.get(f"{self.namespace.strip('/')}/tracker: {part}", DiagnosticStatus())
 
+    def warns(self, part: str, words: str) -> bool:
+        """Whether the tracker's `part` is at WARN with these words."""
+        status = self.status(part)
+        return status.level == DiagnosticStatus.WARN and words in status.message
+
+    def still_tracks(self, results: list[TrackArray]) -> bool:
+        """Good frames after bad input are processed as ever."""
+        results.clear()
+        return bool(self.show_until(lambda: any(message.tracks for message in results), "tracks after bad input"))
+
     def complained(self, *words: str) -> bool:
         """Whether one warning or error in the log has all these words."""
         return any(all(word in line for word in words) for line in self.log)
