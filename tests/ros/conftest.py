@@ -134,7 +134,9 @@ class Graph:
         self.camera(**options).publish(message)
         return message
 
-    def show_until(self, condition: Callable[[], Any], what: str = "", **options: Any) -> Any:
+    def show_until(
+        self, condition: Callable[[], Any], what: str = "", patience: float = PATIENCE, **options: Any
+    ) -> Any:
         """Publish pictures at about 30 Hz until something is true."""
 
         def step() -> Any:
@@ -142,7 +144,7 @@ class Graph:
             time.sleep(0.03)
             return condition()
 
-        return wait_for(step, what)
+        return wait_for(step, what, patience)
 
     def status(self, part: str) -> DiagnosticStatus:
         """The newest diagnostics of the tracker's `part`; an empty one before the first."""

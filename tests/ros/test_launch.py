@@ -3,16 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import itertools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import yaml
+from esam3_ros.msg import TrackArray
+from sensor_msgs.msg import Image
 
-from esam3_ros.demo_nodes import demo_nodes
+from esam3_ros.demo_nodes import PICTURE, TRACKS, demo_nodes
+from tests.ros.conftest import blobs, wait_for
 from tests.ros.launch_files import LAUNCH_FILES, declared_arguments
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -52,12 +62,11 @@ def test_launch_itself_sees_every_argument(path):
     assert all("no description" not in text.lower() for text in seen.values())
 
 
-def test_launch_starts_the_tracker_with_the_arguments():
+def _started(file: str, arguments: dict[str, str], count: int) -> list[tuple[list[str], dict[str, Any]]]:
+    """Run a launch file until `count` processes have started: their command lines and parameters."""
     launch = _real_launch()
-    source = launch.launch_description_sources.PythonLaunchDescriptionSource(
-        str(next(path for path in LAUNCH_FILES if path.name == "tracker.launch.py"))
-    )
-    arguments = {"concept": "5", "overlay": "false", "autostart": "false", "image": "/eye", "namespace": "robot"}
+    path = next(path for path in LAUNCH_FILES if path.name == file)
+    source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(path))
     started: list[tuple[list[str], dict[str, Any]]] = []
 
     def on_start(event: Any, context: Any) -> Any:
@@ -66,7 +75,7 @@ def test_launch_starts_the_tracker_with_the_arguments():
         for file in files:
             parameters.update(next(iter(yaml.safe_load(Path(file).read_text()).values()))["ros__parameters"])
         started.append((event.cmd, parameters))
-        return launch.actions.Shutdown()
+        return launch.actions.Shutdown() if len(started) == count else None
 
     service = launch.LaunchService()
     service.include_launch_description(
@@ -78,9 +87,57 @@ def test_launch_starts_the_tracker_with_the_arguments():
         )
     )
     service.run()
-    ((command, parameters),) = started
+    return started
+
+
+def test_launch_starts_the_tracker_with_the_arguments():
+    arguments = {"concept": "5", "overlay": "false", "autostart": "false", "image": "/eye", "namespace": "robot"}
+    ((command, parameters),) = _started("tracker.launch.py", arguments, count=1)
     assert {"image:=/eye", "image/compressed:=/eye/compressed", "__ns:=/robot"} <= set(command)
     assert parameters["concepts"] == "5" and parameters["autostart"] is False and parameters["max_rate"] == 0.0
+
+
+@pytest.mark.parametrize("loop", ["true", "false"])
+def test_launch_plays_a_bag_for_a_tracker_that_lives_in_its_time(loop):
+    if shutil.which("ros2") is None:
+        pytest.skip("ros2 is not here, PyPI has none")
+    arguments = {"bag": "/none", "loop": loop, "rate": "0.5", "image": "/eye", "overlay": "false"}
+    started = _started("bag.launch.py", arguments, count=2)
+    ((command, parameters),) = [one for one in started if one[1]]
+    assert "image:=/eye" in command and parameters["use_sim_time"] is True and parameters["concepts"] == "cup"
+    ((player, _),) = [one for one in started if not one[1]]
+    assert player[1:] == ["bag", "play", "/none", "--clock", "--rate", "0.5", *(["--loop"] if loop == "true" else [])]
+
+
+@contextlib.contextmanager
+def _ros2_launch(*words: str) -> Iterator[None]:
+    """`ros2 launch esam3_ros ...` as a user types it, ended by Ctrl-C; it must end well and without complaint."""
+    if shutil.which("ros2") is None:
+        pytest.skip("ros2 is not here, PyPI has none")
+    line = ["ros2", "launch", "esam3_ros", *words]
+    child = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(child.pid, signal.SIGINT)
+        said, _ = child.communicate(timeout=30)
+    assert child.returncode == 0 and "Traceback" not in said, said
+
+
+def test_ros2_launch_tracker_finds_what_a_camera_shows(graph, colours):
+    results = graph.collect("tracker/tracks", TrackArray)
+    namespace = f"namespace:={graph.namespace.strip('/')}"
+    image = f"image:={graph.namespace}/image"
+    with _ros2_launch("tracker.launch.py", "concept:=red", f"bundle:={colours}", namespace, image, "overlay:=false"):
+        graph.show_until(lambda: any(message.tracks for message in results), patience=60.0)
+    assert {track.concept for message in results for track in message.tracks} == {"red"}
+
+
+def test_ros2_launch_demo_draws_what_it_finds(graph, colours, tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), cv2.cvtColor(blobs(), cv2.COLOR_RGB2BGR))
+    results, pictures = graph.collect(TRACKS, TrackArray), graph.collect(PICTURE, Image)
+    with _ros2_launch("demo.launch.py", f"source:={tmp_path}", "concept:=red", f"bundle:={colours}"):
+        wait_for(lambda: pictures and any(message.tracks for message in results), patience=60.0)
 
 
 def test_the_demo_and_its_launch_file_name_the_same_nodes():
