@@ -54,10 +54,10 @@ class MemoryConfig:
         """M, frames a track remembers at most: the ring and the anchors."""
         return self.ring + self.anchors
 
-    def tokens(self, size: int) -> int:
+    def tokens(self, size: int, cell: int = 16) -> int:
         """L, latents of one remembered frame.
 
         Args:
-            size: S of the student, pixels.
+            size: S of the student, pixels; cell: pixels of a cell of its P16 (`config.STRIDES`).
         """
-        return (size // 16) ** 2 if self.kind == "dense" else self.latents_global + self.latents_2d
+        return (size // cell) ** 2 if self.kind == "dense" else self.latents_global + self.latents_2d

@@ -104,13 +104,17 @@ class Official(nn.Module):
 
     def encode_image(self, image: Any) -> Features:
         """Features of an image uint8 RGB [H, W, 3]."""
+        return self.student.image_encoder(self.resize(image))
+
+    def resize(self, image: Any) -> Tensor:
+        """An image uint8 RGB [H, W, 3] as the frame [1, S, S, 3] that a student sees."""
         frame = check_image(np.asarray(image))
         config = self.student.config
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
         # Upstream's own resizing; the robot's (`resize_antialiased`) differs in two of 10 000 values by one grey level.
         size = (config.size, config.size)
         pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-        return self.student.image_encoder(pixels.permute(0, 2, 3, 1))
+        return pixels.permute(0, 2, 3, 1)
 
     def tokenize(self, concept: str) -> Tensor:
         """Token ids int64 [1, L] of a noun phrase."""

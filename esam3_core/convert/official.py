@@ -6,20 +6,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from esam3_core.config import StudentConfig, TextConfig
+from esam3_core.config import MemoryConfig, StudentConfig, TextConfig
 from esam3_core.convert.blocks import State
 from esam3_core.convert.checkpoint import Checkpoint, open_checkpoint
 from esam3_core.convert.detector import detector_state
 from esam3_core.convert.entries import Entries
 from esam3_core.convert.ground import Official
 from esam3_core.convert.neck import head_state, pyramid_state
-from esam3_core.convert.recognise import TEXT, TRUNK, VISION, Recognised, recognise
+from esam3_core.convert.recognise import TEXT, TRUNK, VISION, Recognised, need_tracker, recognise
 from esam3_core.convert.text import text_state
+from esam3_core.convert.tracker import tracker_state
 from esam3_core.convert.trunk import trunk_state
+from esam3_core.nn.sam3_memory import OFFICIAL_MEMORY
 from esam3_core.nn.student import Student
 from esam3_core.runtime.errors import CheckpointError
 
-SECOND_NECKS = (f"{VISION}sam2_convs.", f"{VISION}interactive_convs.", f"{VISION}propagation_convs.")
+TRACKER, TRACKER_NECK = "tracker.", f"{VISION}sam2_convs."
+OTHER_NECKS = (TRACKER_NECK, f"{VISION}interactive_convs.", f"{VISION}propagation_convs.")
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,12 @@ def official(
     return Official(convert(open_checkpoint(path), variant, context, table).student)
 
 
-def official_config(variant: str, text: TextConfig) -> StudentConfig:
-    """The sizes of every official image model."""
+def official_config(variant: str, text: TextConfig, tracker: bool = False) -> StudentConfig:
+    """The sizes of every official model.
+
+    Args:
+        tracker: with the memory of its tracker.
+    """
     return StudentConfig(
         variant=variant,
         neck="sam3",
@@ -72,19 +79,29 @@ def official_config(variant: str, text: TextConfig) -> StudentConfig:
         queries=200,
         masks=100,
         text=text,
+        memory=OFFICIAL_MEMORY if tracker else MemoryConfig(),
     )
 
 
 def convert(
-    checkpoint: Checkpoint, variant: str | None = None, context: int | None = None, table: str | None = None
+    checkpoint: Checkpoint,
+    variant: str | None = None,
+    context: int | None = None,
+    table: str | None = None,
+    tracker: bool = False,
 ) -> Imported:
     """The image part of a checkpoint as a student; the arguments are those of `recognise`.
 
+    Args:
+        tracker: import SAM 3's tracker too, as the student's memory.
+
     Raises:
-        CheckpointError: an entry is missing, has another shape or is not known.
+        CheckpointError: an entry is missing, has another shape or is not known; there is no tracker, or SAM 3.1's.
     """
     recognised = recognise(checkpoint, variant, context, table)
-    config = official_config(recognised.variant, recognised.text)
+    if tracker:
+        need_tracker(checkpoint, recognised)
+    config = official_config(recognised.variant, recognised.text, tracker)
     entries = Entries(checkpoint.tensors)
     student = Student(config)
     student.load_state_dict(student_state(entries, student, recognised.table), strict=True)
@@ -116,9 +133,11 @@ def student_state(entries: Entries, student: Student, table: str) -> State:
         "text_encoder.": text_state(entries, TEXT, config.text, config.width, table),
         "detector.": detector_state(entries, "detector.", config),
     }
-    for prefix in SECOND_NECKS:
+    if config.memory.kind != "none":
+        parts["memory."] = tracker_state(entries, TRACKER, TRACKER_NECK, config)
+    for prefix in OTHER_NECKS:
         entries.skip(entries.names(prefix), "a second neck, for the tracker and for clicks")
-    entries.skip(entries.names("tracker."), "the tracker; detections are tracked by overlap")
+    entries.skip(entries.names(TRACKER), "the tracker, which was not asked for: detections are tracked by overlap")
     return {prefix + name: value for prefix, state in parts.items() for name, value in state.items()}
 
 

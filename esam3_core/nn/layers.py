@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LONG = 1 << 22  # pairs of query and key from which attention in torch is not written out: 5184 tokens take 0.9 GB
+LONG = 1 << 22  # pairs of query and key from which attention is not computed at once: 5184 tokens take 0.9 GB
+ROWS = 144  # queries at a time in a graph then: the logits of 8 heads and 5184 keys stay in a CPU's cache (24 MB)
 
 
 class MLP(nn.Module):
@@ -65,14 +66,25 @@ class Attention(nn.Module):
         q = self._split(self.query(query) * self.scale)  # [B, h, Nq, d/h]
         k = self._split(self.key(key))  # [B, h, Nk, d/h]
         v = self._split(self.value(value))
-        if bias is None and q.shape[2] * k.shape[2] >= LONG and not torch.compiler.is_compiling():
-            mixed = functional.scaled_dot_product_attention(q, k, v, scale=1.0)  # [B, h, Nq, d/h]
-        else:
-            mixed = _attend(q, k, v, bias)
+        mixed = attend_long(q, k, v) if bias is None and q.shape[2] * k.shape[2] >= LONG else attend(q, k, v, bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention whose logits are never held as a whole.
+
+    Args:
+        q: [..., Nq, c], scaled already; k: [..., Nk, c]; v: [..., Nk, e].
+        bias: broadcastable to [..., 1, Nk], the same for all queries.
+    """
+    if not torch.compiler.is_compiling():
+        q = q.expand(*torch.broadcast_shapes(q.shape[:-2], k.shape[:-2]), -1, -1)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    return torch.cat([attend(rows, k, v, bias) for rows in q.split(ROWS, -2)], -2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention written out; arguments as for `attend_long`, the bias may differ between queries."""
     logits = q @ k.transpose(-2, -1)  # [B, h, Nq, Nk]
     if bias is not None:
         logits = logits + bias

@@ -87,9 +87,12 @@ class Memory(nn.Module):
         """
         hard = (masks > 0).to(masks.dtype)
         shown = torch.where(prompted[:, None, None], hard, masks.sigmoid())
-        x = self.encoder(p16, shown)  # [T, m, h, w]
-        hidden = (objectness <= 0).to(x.dtype)[:, None]
-        x = x + (hidden * self.no_object)[..., None, None]
+        return self.keep(self.encoder(p16, shown), objectness)
+
+    def keep(self, merged: Tensor, objectness: Tensor) -> Tensor:
+        """Latents [T, L, m] of what the memory encoder made of a frame [T, m, h, w]; objectness [T] logit."""
+        hidden = (objectness <= 0).to(merged.dtype)[:, None]
+        x = merged + (hidden * self.no_object)[..., None, None]
         return x.flatten(2).transpose(1, 2) if self.perceiver is None else self.perceiver(x)
 
     def propagate(
@@ -103,10 +106,10 @@ class Memory(nn.Module):
             points: [T, K, 2] x, y in 0..1; labels: int64 [T, K], see `prompt_encoder.LABELS`.
         """
         drawn = self.draw(p16, p8, p4, remembered, points, labels)
-        best = self._best(drawn, labels)
-        take = best[:, None, None]
-        masks = torch.gather(drawn.masks, 1, take[..., None].expand(-1, -1, *drawn.masks.shape[2:]))[:, 0]
-        token = torch.gather(drawn.tokens, 1, take.expand(-1, -1, drawn.tokens.shape[-1]))[:, 0]
+        best, told = self._best(drawn, labels)
+        take = best[:, None, None, None].expand(-1, -1, *drawn.masks.shape[2:])
+        masks = torch.gather(drawn.masks, 1, take)[:, 0]
+        token = torch.gather(drawn.tokens, 1, told[:, None, None].expand(-1, -1, drawn.tokens.shape[-1]))[:, 0]
         iou = torch.gather(drawn.iou, 1, best[:, None])[:, 0]
         return Sighting(masks, iou, drawn.objectness, self.point_to(token, drawn.objectness))
 
@@ -182,17 +185,25 @@ class Memory(nn.Module):
 
     def _pointer_waves(self, age: Tensor, channels: int) -> Tensor:
         """Sine table of ages [T, P] in frames: [T, P, channels]; sines first, then cosines (SAM 2)."""
-        when = age.clamp(max=float(self.config.pointer_span)) / max(1, self.config.pointer_span - 1)
-        half = channels // 2
-        steps = 2 * (torch.arange(half, device=age.device) // 2) / half
-        angles = when[..., None] / 10000.0 ** steps.to(age.dtype)
-        return torch.cat([angles.sin(), angles.cos()], -1)
+        own = self.config
+        return time_waves(age.clamp(max=float(own.pointer_span)) / max(1, own.pointer_span - 1), channels)
 
-    def _best(self, drawn: Drawn, labels: Tensor) -> Tensor:
-        """Which mask is given, int64 [T]: with at most one point the best candidate, else the first mask."""
+    def _best(self, drawn: Drawn, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Which mask is given, and whose token becomes the pointer, int64 [T] each: with at most one point the best
+        candidate's, else the first one's."""
         tracks = drawn.iou.shape[0]
         if self.config.candidates == 0:
-            return torch.zeros(tracks, dtype=torch.int64, device=drawn.iou.device)
+            first = torch.zeros(tracks, dtype=torch.int64, device=drawn.iou.device)
+            return first, first
         ambiguous = (labels >= 0).sum(1) <= 1
         best = 1 + drawn.iou[:, 1:].argmax(1)
-        return torch.where(ambiguous, best, torch.zeros_like(best))
+        chosen = torch.where(ambiguous, best, torch.zeros_like(best))
+        return chosen, chosen
+
+
+def time_waves(when: Tensor, channels: int) -> Tensor:
+    """Sine table of times [...] in spans: [..., channels]; sines first, then cosines (SAM 2)."""
+    half = channels // 2
+    steps = 2 * (torch.arange(half, device=when.device) // 2) / half
+    angles = when[..., None] / 10000.0 ** steps.to(when.dtype)
+    return torch.cat([angles.sin(), angles.cos()], -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from esam3_core.nn.layers import MLP
+from esam3_core.nn.layers import LONG, MLP, attend, attend_long
 from esam3_core.nn.rope import rotate
 
 
@@ -43,11 +43,10 @@ class PlacedAttention(nn.Module):
         """
         q = rotate(self.query(query) * self.scale, waves)
         k = rotate(self.key(key), key_waves)
-        logits = q @ k.transpose(-2, -1)  # [B, N, K]
-        if bias is not None:
-            logits = logits + bias
-        weights = logits.float().softmax(-1).to(query.dtype)
-        return self.out(weights @ self.value(value))
+        v = self.value(value)
+        if q.shape[1] ** 2 >= LONG:
+            return self.out(attend_long(q, k, v, bias))
+        return self.out(attend(q, k, v, bias))
 
 
 class MemoryLayer(nn.Module):

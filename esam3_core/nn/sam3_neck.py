@@ -20,20 +20,22 @@ class Pyramid(nn.Module):
     """The projected map -> P16, P8, P4 (in pixels of a cell: 14, 7, 3.5).
 
     Args:
-        width: d, channels of every level.
+        width: d, channels of P16.
         grid: cells along a side of P16.
+        fine: channels of P8 and P4; None = d.
     """
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: int, fine: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.grid = grid
+        fine8, fine4 = fine or (width, width)
         self.to16 = nn.Conv2d(HIDDEN, width, 1)
         self.smooth16 = nn.Conv2d(width, width, 3, padding=1)
         self.to8 = nn.Conv2d(HIDDEN, 4 * width, 1)
-        self.smooth8 = nn.Conv2d(width, width, 3, padding=1)
+        self.smooth8 = nn.Conv2d(width, fine8, 3, padding=1)
         self.to4 = nn.Conv2d(HIDDEN, 4 * (HIDDEN // 2), 1)
         self.fine4 = nn.Conv2d(HIDDEN // 2, 4 * width, 1)
-        self.smooth4 = nn.Conv2d(width, width, 3, padding=1)
+        self.smooth4 = nn.Conv2d(width, fine4, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map [B, HIDDEN, S/32, S/32] -> P16 [B, d, g, g], P8 [B, d, 2g, 2g], P4 [B, d, 4g, 4g]."""

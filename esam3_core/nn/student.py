@@ -14,6 +14,7 @@ from esam3_core.nn.exemplar import ExemplarEncoder
 from esam3_core.nn.memory import Memory
 from esam3_core.nn.neck import FPN
 from esam3_core.nn.sam3_detector import Sam3Detector
+from esam3_core.nn.sam3_memory import Sam3Memory
 from esam3_core.nn.sam3_neck import Sam3Neck
 from esam3_core.nn.text import TextEncoder
 from esam3_core.nn.trunk import Trunk, follow_upstream
@@ -70,8 +71,10 @@ class Student(nn.Module):
         # The official detector answers the same calls; only training asks ours for more.
         self.detector: Detector = Sam3Detector(config) if official else Detector(config)  # type: ignore[assignment]
         has_memory = config.memory.kind != "none"
-        self.memory = Memory(config) if has_memory else None
-        self.exemplar_encoder = ExemplarEncoder(config.width, config.heads, config.ffn) if has_memory else None
+        self.memory = (Sam3Memory(config) if official else Memory(config)) if has_memory else None
+        # Official detectors have their own.
+        has_encoder = has_memory and not official
+        self.exemplar_encoder = ExemplarEncoder(config.width, config.heads, config.ffn) if has_encoder else None
 
     def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:
         """Features with one row per (frame, concept) pair, prompts [C, L, d], padding [C, L]."""
