@@ -14,16 +14,17 @@ import torch
 import yaml
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.activations import forget_activations
+from esam3_core.distill.loading import Loader
 from esam3_core.distill.processes import from_all, make_fabric, whole
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.run_log import RunLog
 from esam3_core.distill.stage import Numbered, RunConfig, Stage
 from esam3_core.nn.student import Student
+from esam3_core.runtime.errors import Esam3Error
 
 SHOWN_STEP = 10**9  # number of the batch that sample pictures show; no run gets there
 FREE = {"steps", "decay", "checkpoint_every"}  # what may change when a run goes on
@@ -37,6 +38,10 @@ def rate_share(step: int, config: RunConfig) -> float:
     if left >= config.decay:
         return 1.0
     return 0.02 + 0.98 * 0.5 * (1 - math.cos(math.pi * max(left, 0) / config.decay))
+
+
+class NotSaved(Esam3Error):
+    """The disk takes no checkpoint."""
 
 
 class Step(nn.Module):
@@ -107,19 +112,17 @@ class Fit:
     def run(self) -> None:
         """Train to the last step."""
         begun, accumulate = self.step, self.config.fit.accumulate
-        numbered = Numbered(
-            self.stage.batches(0), self.step, self.fabric.world_size, self.fabric.global_rank, accumulate
-        )
-        loader = iter(DataLoader(numbered, batch_size=None, num_workers=self.workers, prefetch_factor=4))
+        batches, share = self.stage.batches(0), (self.fabric.world_size, self.fabric.global_rank, accumulate)
+        loader = Loader(lambda step: Numbered(batches, step, *share), self.step, accumulate, self.workers)
         progress = tqdm(
             total=self.config.steps, initial=self.step, unit="step", smoothing=0.05, disable=self.log is None
         )
         saved = time.monotonic()
         while self.step < self.config.steps:
             start = time.monotonic()
-            batches = [next(loader) for _ in range(accumulate)]
+            seen = loader.step(self.step)
             waited = time.monotonic() - start
-            terms = self.train_step(*batches)
+            terms = self.train_step(*seen)
             self._note(terms, waited, time.monotonic() - start - waited, progress)
             if self._agreed(time.monotonic() - saved > self.config.checkpoint_every):
                 self.save()
@@ -191,6 +194,11 @@ class Fit:
             try:
                 torch.save(state, draft)
                 os.replace(draft, self.checkpoint)
+            except (OSError, RuntimeError) as error:  # torch raises either where a disk is full
+                raise NotSaved(
+                    f"step {self.step} cannot be saved in {self.folder} ({error}): make room and start again; what was "
+                    "saved before is whole, and the run goes on from there"
+                ) from error
             finally:
                 draft.unlink(missing_ok=True)  # a full disk must not stay full of half a checkpoint
             self._show(state["average"])

@@ -18,6 +18,16 @@ MEMORY = MemoryConfig(
 )  # fmt: skip
 
 
+def measure_statistics(student: Student) -> None:
+    """Give BatchNorm the statistics of random frames: without any, features fade from layer to layer."""
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    frames = torch.randint(0, 255, (4, student.config.size, student.config.size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        student.train().image_encoder(frames)
+
+
 def write_run(folder: Path, config: StudentConfig, text: Path, memory: bool = True) -> Path:
     """The folder of a run of stage 2, as far as a teacher looks into it."""
     folder.mkdir(parents=True)
@@ -25,6 +35,7 @@ def write_run(folder: Path, config: StudentConfig, text: Path, memory: bool = Tr
         config = dataclasses.replace(config, memory=MEMORY)
     torch.manual_seed(3)
     student = Student(config)
+    measure_statistics(student)
     if student.memory is not None:
         with torch.no_grad():
             last = student.memory.heads.masks.objectness.layers[-1]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from esam3_core.cli import main
 from esam3_core.config import DistillConfig, to_dict
 from esam3_core.deploy import export
 from esam3_core.distill.commands import read_config
-from esam3_core.distill.fit import Fit, rate_share
+from esam3_core.distill.fit import Fit, NotSaved, rate_share
 from esam3_core.distill.release import load_run
 from esam3_core.distill.run_log import TIMES
 from esam3_core.distill.stage3 import Stage3
@@ -156,6 +157,22 @@ def test_a_gradient_that_is_no_number_is_skipped_and_counted(fit: Fit) -> None:
     handle.remove()
     assert fit.bad_steps == 1
     assert all(torch.equal(value, before[name]) for name, value in weights(fit).items())
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(whole_run: Path, tmp_path: Path) -> None:
+    """The limit on the size of files stands for the disk."""
+    folder = tmp_path / "copy"
+    shutil.copytree(whole_run, folder)
+    fit = Fit(read_config(folder / "config.yaml"), folder)
+    before = (folder / "last.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(NotSaved, match=r"step 6 cannot be saved in .*: make room and start again"):
+            fit.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / "last.pt").read_bytes() == before and not (folder / "last.tmp").exists()
 
 
 def gradients(stage: Stage3, step: int) -> dict[str, torch.Tensor | None]:

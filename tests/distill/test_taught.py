@@ -48,8 +48,7 @@ def test_steps_bring_the_student_nearer_to_its_teacher(config: DistillConfig, tm
     fit = Fit(dataclasses.replace(config, rate=2e-3, warmup=0, steps=100), tmp_path / "run")
     batch = fit.stage.batches(0).batch(0)
     steps = [fit.train_step(batch) for _ in range(10)]
-    for name in ("taught_features", "taught_match"):
-        assert steps[-1][name] < 0.95 * steps[0][name], name
+    assert steps[-1]["taught_features"] < 0.95 * steps[0]["taught_features"]
     fit.save()
     assert any(name.startswith("convolutions") for name in torch.load(tmp_path / "run" / "last.pt")["helpers"])
 
