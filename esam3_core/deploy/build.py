@@ -20,14 +20,17 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from esam3_core.deploy.gates import Clip, record
 from esam3_core.deploy.graph_file import dynamic_inputs
 from esam3_core.deploy.presets import BOARDS, DYNAMIC
 from esam3_core.deploy.tensorrt_api import BuildOptions, find_tensorrt
 from esam3_core.deploy.typed_graphs import TypedFile, typed_graphs
+from esam3_core.deploy.verify import check_engine
 from esam3_core.runtime.bundle import Bundle, file_digest
 from esam3_core.runtime.cuda import open_driver
 from esam3_core.runtime.engine_folder import BuiltEngine, engines_folder, read_listing, write_listing
-from esam3_core.runtime.errors import EngineError
+from esam3_core.runtime.errors import EngineError, Esam3Error
+from esam3_core.runtime.tensorrt_engine import TensorRtEngine
 
 ROOM = 3  # times the size of the graphs that must be free on the disk
 Say = Callable[[str], None]
@@ -55,11 +58,15 @@ class CheckRow:
     problem: str = ""  # empty: it parses and builds
 
 
-def build_bundle(bundle: Bundle, config: BuildConfig, say: Say = print) -> Path:
-    """Build what is missing; returns the folder of the engines.
+def build_bundle(bundle: Bundle, config: BuildConfig, clip: Clip, say: Say = print) -> Path:
+    """Build what is missing, and list each engine once it has passed its gate; returns their folder.
+
+    Args:
+        clip: frames on which engines are compared with the bundle's graphs.
 
     Raises:
         EngineError: no GPU, no TensorRT, a graph that does not build, a board out of memory.
+        Esam3Error: an engine says something else than its graph; the message names graph and output.
         OSError: the disk is full or the bundle cannot be written; engines that were there stay.
     """
     tensorrt = find_tensorrt("build")
@@ -70,7 +77,8 @@ def build_bundle(bundle: Bundle, config: BuildConfig, say: Say = print) -> Path:
     prepare_folder(folder, sum(path.stat().st_size for path in bundle.graphs.values()))
     say(f"{gpu.name}, TensorRT {tensorrt.version}, CUDA {gpu.cuda}; {board.title}; {config.precision}; {folder}")
     engines = read_listing(folder)
-    for graph, typed in typed_graphs(bundle, config.precision).items():
+    feeds = record(bundle, clip)
+    for graph, typed in typed_graphs(bundle, config.precision, clip).items():
         known = engines.get(graph)
         if known and not config.again and is_current(known, bundle.digests[graph], typed, options, folder):
             say(f"{graph}: already built")
@@ -79,6 +87,11 @@ def build_bundle(bundle: Bundle, config: BuildConfig, say: Say = print) -> Path:
         draft = folder / f"{graph}.draft"
         run_builder("build", typed.content, draft, options, folder / "timing.cache", graph, say)
         seconds = time.perf_counter() - start
+        try:
+            check_engine(TensorRtEngine(draft), graph, bundle.graphs[graph], feeds.get(graph, []))
+        except Esam3Error:
+            draft.unlink()
+            raise
         digest = file_digest(draft)
         # Its name holds its digest: the engine that the listing still names is not touched.
         path = folder / f"{graph}-{digest[:12]}.engine"

@@ -24,10 +24,11 @@ from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_d
 from esam3_core.deploy.graphs import GraphSpec, example_inputs, graphs_of
 from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.deploy.optimise import optimise
+from esam3_core.deploy.presets import PER_TRACK
 from esam3_core.nn.student import Student
 
 OPSET = 18
-MAX_CONCEPTS = 64  # upper end of the concept axis
+MAX_CONCEPTS = 64  # upper end of the axis of concepts or tracks
 
 
 def export_bundle(
@@ -116,7 +117,7 @@ def _fold(root: torch.nn.Module, module: torch.nn.Module) -> None:
 def export_graph(student: Student, graph: str, spec: GraphSpec, path: Path) -> None:
     """Trace one graph and write it as a single ONNX file."""
     inputs = example_inputs(graph, student.config)
-    axis = torch.export.Dim("concepts", min=1, max=MAX_CONCEPTS)
+    axis = torch.export.Dim("tracks" if graph in PER_TRACK else "concepts", min=1, max=MAX_CONCEPTS)
     dynamic = {name: ({0: axis} if name in spec.concept_inputs else None) for name in inputs}
     module = spec.build(student).eval()
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from esam3_core.config import StudentConfig
-from esam3_core.deploy.graphs_memory import ExemplarEncoderGraph, MemorizerGraph, PropagatorGraph, memory_inputs
-from esam3_core.nn.student import Student
+from esam3_core.deploy.graphs_memory import (
+    ExemplarEncoderGraph,
+    MemorizerGraph,
+    MemoryNeckGraph,
+    PointerEncoderGraph,
+    PropagatorGraph,
+    memory_inputs,
+)
+from esam3_core.nn.sam3_neck import Sam3Neck
+from esam3_core.nn.student import Student, normalise
 
 
 class ImageEncoderGraph(nn.Module):
@@ -25,6 +33,22 @@ class ImageEncoderGraph(nn.Module):
         """uint8 [1, S, S, 3] -> P16, P8, P4."""
         features = self.encoder(image)
         return features.p16, features.p8, features.p4
+
+
+class SharedImageEncoderGraph(nn.Module):
+    """Frame -> features, and what they are made of, for the neck of SAM 3's tracker."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        neck = student.image_encoder.neck
+        if not isinstance(neck, Sam3Neck):
+            raise ValueError("this student has one neck: only official ones have a second, for their tracker")
+        self.trunk, self.neck = student.image_encoder.trunk, neck
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """uint8 [1, S, S, 3] -> P16, P8, P4, map [1, 1024, S/32, S/32]."""
+        projected = self.neck.project(self.trunk(normalise(image))[-1])
+        return *self.neck.pyramid(projected), projected
 
 
 class TextEncoderGraph(nn.Module):
@@ -93,11 +117,19 @@ MEMORY_GRAPHS = {
     "exemplar_encoder": GraphSpec(ExemplarEncoderGraph, ("prompt", "pad"), ("boxes", "labels")),
 }  # fmt: skip
 
+OFFICIAL_MEMORY_GRAPHS = {
+    "image_encoder": GraphSpec(SharedImageEncoderGraph, ("p16", "p8", "p4", "map")),
+    "memory_neck": GraphSpec(MemoryNeckGraph, ("p16", "p8", "p4")),
+    "pointer_encoder": GraphSpec(PointerEncoderGraph, ("pointer",), ("masks",)),
+}
+"""Graphs that SAM 3's tracker has beside or instead of those above."""
+
 
 def graphs_of(config: StudentConfig) -> dict[str, GraphSpec]:
     """The graphs that a student's bundle has."""
     if config.memory.kind != "none":
-        return {**GRAPHS, **MEMORY_GRAPHS}
+        official = OFFICIAL_MEMORY_GRAPHS if config.neck == "sam3" else {}
+        return {**GRAPHS, **MEMORY_GRAPHS, **official}
     return {**GRAPHS, "exemplar_encoder": MEMORY_GRAPHS["exemplar_encoder"]} if has_exemplars(config) else GRAPHS
 
 
@@ -122,7 +154,7 @@ def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict
         tokens = torch.randint(1, config.text.vocab_size, (concepts, context), generator=rng)
         tokens[:, context // 2 :] = 0
         return {"tokens": tokens}
-    if graph in MEMORY_GRAPHS:
+    if graph in MEMORY_GRAPHS or graph in OFFICIAL_MEMORY_GRAPHS:
         return memory_inputs(graph, config, concepts, rng)
     length = prompt_length(config)
     pad = torch.zeros(concepts, length, dtype=torch.bool)

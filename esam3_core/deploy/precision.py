@@ -98,9 +98,7 @@ def choose_narrow(model: ModelProto, kept: Collection[str] = (), to: int = HALF)
     for node in nodes:
         if node.op_type in KEPT_KINDS and node.op_type != "LayerNormalization":
             _keep_arithmetic(node, maker, single)
-    for port in model.graph.output:
-        if port.name in HEADS:
-            _keep_head(port.name, maker, single)
+    single |= head_products(model, HEADS)
     _keep_tiny_constants(model, single)
     narrow: set[str] = set()
     for node in nodes:
@@ -123,6 +121,16 @@ def _keep_arithmetic(node: NodeProto, maker: dict[str, NodeProto], single: set[s
         if before.op_type in ARITHMETIC and _key(before) not in single:
             single.add(_key(before))
             waiting += [name for name in before.input if name in maker]
+
+
+def head_products(model: ModelProto, heads: Collection[str]) -> set[str]:
+    """First outputs of the last products of some of a graph's outputs, and of what comes after them."""
+    maker = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    for port in model.graph.output:
+        if port.name in heads:
+            _keep_head(port.name, maker, found)
+    return found
 
 
 def _keep_head(output: str, maker: dict[str, NodeProto], single: set[str]) -> None:
@@ -170,7 +178,7 @@ def _write_types(model: ModelProto, narrow: frozenset[str], to: int) -> None:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     real = {name for name, kind in types.items() if kind == SINGLE}
     outputs = {port.name for port in graph.output}
-    now = dict.fromkeys(real, SINGLE)  # value -> its type in the graph as it is written
+    now: dict[str, int] = dict.fromkeys(real, SINGLE)  # value -> its type in the graph as it is written
     nodes: list[NodeProto] = []
     made: dict[tuple[str, int], str] = {}
 

@@ -7,14 +7,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
 
+from esam3_core.deploy.gates import Clip, record
 from esam3_core.deploy.graph_file import dynamic_inputs, read_graph
 from esam3_core.deploy.precision import type_graph
 from esam3_core.deploy.presets import DYNAMIC
+from esam3_core.deploy.quantise import quantise
+from esam3_core.deploy.watched import Feeds
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.errors import BundleError
 
@@ -37,21 +41,28 @@ class TypedFile:
         return len(self.content.graph.node)
 
 
-def typed_graphs(bundle: Bundle, precision: str, kept: Kept | None = None) -> dict[str, TypedFile]:
-    """Every graph of a bundle in one precision.
+def typed_graphs(bundle: Bundle, precision: str, clip: Clip | None = None) -> dict[str, TypedFile]:
+    """Every graph of a bundle in one precision, with what the bundle's record says must stay single.
 
     Args:
-        kept: graph -> nodes that stay single; default: what the bundle's own record says.
+        clip: frames on which the ranges of int8 are measured.
     """
-    kept = read_kept(bundle, precision) if kept is None else kept
+    kept = read_kept(bundle, precision)
+    feeds = record(bundle, clip or Clip()) if precision == "int8" else {}
     typed = {}
-    for graph, path in bundle.graphs.items():
-        model = read_graph(path)
+    for graph in bundle.graphs:
+        model = prepared(bundle, graph, precision, feeds)
         nodes = tuple(sorted(kept.get(graph, ())))
         sides = [side for shape in dynamic_inputs(model).values() for side in shape if isinstance(side, str)]
         largest = max([DYNAMIC[side][2] for side in sides if side in DYNAMIC], default=1)
         typed[graph] = TypedFile(type_graph(model, graph, precision, nodes).model, precision, nodes, largest)
     return typed
+
+
+def prepared(bundle: Bundle, graph: str, precision: str, feeds: Mapping[str, Sequence[Feeds]]) -> ModelProto:
+    """One graph as `type_graph` and `emulate` want it: quantised for int8, where it runs in the frames."""
+    model = read_graph(bundle.graphs[graph])
+    return quantise(model, graph, feeds[graph]) if precision == "int8" and feeds.get(graph) else model
 
 
 def read_kept(bundle: Bundle, precision: str) -> Kept:

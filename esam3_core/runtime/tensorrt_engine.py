@@ -206,7 +206,7 @@ def import_tensorrt() -> Any:
 
 @functools.cache
 def _log() -> Any:
-    trt = import_tensorrt()
+    trt: Any = import_tensorrt()
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
