@@ -12,7 +12,7 @@ from esam3_core.deploy.presets import BOARDS, DYNAMIC, PER_TRACK, Board
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.memory_engines import bucket
 
-EVERY_FRAME = ("image_encoder", "propagator", "memorizer")
+EVERY_FRAME = ("image_encoder", "memory_neck", "propagator", "memorizer")
 BYTES = {"fp16": 2, "int8": 1}
 SINGLE = 4  # bytes of an element of the memorizer, which stays in single precision
 REACHED = (0.20, 0.41)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two runs agree as far as what they mean agrees, whatever the order of queries; a number that is none agrees never."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from esam3_core.deploy.agreement import agreement, cosine, track_agreement
+from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.track import Track
+
+
+def detections(boxes: list[list[float]], logits: list[float], kept: list[int]) -> dict[str, np.ndarray]:
+    """Raw outputs of a detector for one concept; mask k is filled with the x of its query."""
+    masks = np.stack([np.full((4, 4), boxes[query][0] + np.eye(4)) for query in kept])
+    return {
+        "boxes": np.array([boxes], np.float32),
+        "logits": np.array([logits], np.float32),
+        "presence": np.array([4.0], np.float32),
+        "kept": np.array([kept]),
+        "masks": masks[None].astype(np.float32),
+    }
+
+
+LEFT, RIGHT, NOWHERE = [0.2, 0.5, 0.1, 0.1], [0.8, 0.5, 0.2, 0.1], [0.5, 0.1, 0.9, 0.9]
+
+
+def track(concept: str, mask: np.ndarray) -> Track:
+    return Track(1, concept, 0.9, "tracked", (0, 0, 1, 1), CroppedMask.from_full(mask), 0.0, 0.0)
+
+
+def square(x: int, side: int = 10) -> np.ndarray:
+    mask = np.zeros((40, 60), bool)
+    mask[5 : 5 + side, x : x + side] = True
+    return mask
+
+
+def test_cosine_sees_direction_not_length() -> None:
+    a = np.array([1.0, 2.0, 3.0])
+    assert cosine(a, 2 * a) == pytest.approx(1)
+    assert cosine(a, -a) == pytest.approx(-1)
+    assert cosine(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_none_never_agrees(bad: float) -> None:
+    assert cosine(np.ones(3), np.array([1.0, bad, 1.0])) == 0
+
+
+def test_other_shapes_never_agree_and_zeros_only_with_zeros() -> None:
+    assert cosine(np.ones(3), np.ones(4)) == 0
+    assert cosine(np.zeros(3), np.zeros(3)) == 1
+    assert cosine(np.zeros(3), np.ones(3)) == 0
+
+
+def test_the_order_of_queries_does_not_matter() -> None:
+    ours = detections([LEFT, RIGHT, NOWHERE], [3, 2, -9], [0, 1])
+    theirs = detections([NOWHERE, RIGHT, LEFT], [-9, 2, 3], [2, 1])
+    assert agreement(ours, theirs) == pytest.approx(dict.fromkeys(ours, 1.0))
+
+
+def test_queries_that_show_nothing_do_not_matter() -> None:
+    ours = detections([LEFT, RIGHT, NOWHERE], [3, 2, -9], [0, 1])
+    theirs = detections([LEFT, RIGHT, [0.1, 0.9, 0.3, 0.3]], [3, 2, -7], [0, 1])
+    assert agreement(ours, theirs) == pytest.approx(dict.fromkeys(ours, 1.0))
+
+
+def test_a_box_a_score_or_a_lost_mask_does_matter() -> None:
+    ours = detections([LEFT, RIGHT, NOWHERE], [3, 2, -9], [0, 1])
+    moved = agreement(ours, detections([LEFT, [0.8, 0.1, 0.2, 0.1], NOWHERE], [3, 2, -9], [0, 1]))
+    assert moved["boxes"] < 0.95 and moved["logits"] == pytest.approx(1)
+    assert agreement(ours, detections([LEFT, RIGHT, NOWHERE], [3, -2, -9], [0, 1]))["logits"] < 0.5
+    assert agreement(ours, detections([LEFT, RIGHT, NOWHERE], [3, 2, -9], [0, 2]))["kept"] == 0.5
+
+
+def test_where_nothing_counts_the_best_query_is_compared() -> None:
+    ours = detections([LEFT, RIGHT, NOWHERE], [-5, -8, -9], [0, 1])
+    assert agreement(ours, detections([LEFT, RIGHT, NOWHERE], [5, -8, -9], [0, 1]))["logits"] == pytest.approx(-1)
+
+
+def test_tracks_agree_as_their_masks_do() -> None:
+    ours = [track("cup", square(5)), track("cup", square(30))]
+    assert track_agreement(ours, list(reversed(ours))) == pytest.approx(1)
+    assert track_agreement(ours, [ours[0], track("cup", square(35))]) == pytest.approx((1 + 50 / 150) / 2)
+    assert track_agreement(ours, ours[:1]) == 0.5
+    assert track_agreement(ours[:1], [track("mug", square(5))]) == 0
+    assert track_agreement([], []) is None
