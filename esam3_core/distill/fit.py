@@ -19,7 +19,7 @@ from tqdm import tqdm
 from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.activations import forget_activations
 from esam3_core.distill.loading import Loader
-from esam3_core.distill.processes import from_all, make_fabric, whole
+from esam3_core.distill.processes import from_all, make_fabric, shared, shared_moments, whole
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.run_log import RunLog
 from esam3_core.distill.stage import Numbered, RunConfig, Stage
@@ -215,10 +215,11 @@ class Fit:
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        self.stage.student.load_state_dict(state["student"])
-        self.stage.helpers.load_state_dict(state.get("helpers", {}))
-        self.optimiser.load_state_dict(state["optimiser"])
-        for name, value in state["average"].items():
+        student, helpers = self.stage.student, self.stage.helpers
+        student.load_state_dict(shared(state["student"], student.state_dict()))
+        helpers.load_state_dict(shared(state.get("helpers", {}), helpers.state_dict()))
+        self.optimiser.load_state_dict(shared_moments(state["optimiser"], self.optimiser))
+        for name, value in shared(state["average"], self.average).items():
             self.average[name].copy_(value)
         self.step, self.bad_steps = state["step"], state["bad_steps"]
         random = [state["random"], *state.get("others_random", ())]

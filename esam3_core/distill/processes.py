@@ -44,10 +44,21 @@ def _sharding(processes: int) -> ModelParallelStrategy:
     from torch.distributed.fsdp import fully_shard
 
     def share(module: nn.Module, mesh: Any) -> nn.Module:
-        fully_shard(module, mesh=mesh["data_parallel"])
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # no other can be shared out
+        single = {p for p in module.parameters() if p.ndim == 0}  # which fully_shard cannot share out
+        fully_shard(module, mesh=mesh["data_parallel"], ignored_params=single)
+        for parameter in single:
+            parameter.register_post_accumulate_grad_hook(_average_gradient)
         return module
 
     return ModelParallelStrategy(parallelize_fn=share, data_parallel_size=processes, tensor_parallel_size=1)
+
+
+def _average_gradient(parameter: torch.Tensor) -> None:
+    """Mean of a gradient over all processes."""
+    assert parameter.grad is not None
+    torch.distributed.all_reduce(parameter.grad)
+    parameter.grad /= torch.distributed.get_world_size()
 
 
 def from_all(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
@@ -66,3 +77,29 @@ def whole(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and hasattr(value, "full_tensor"):
         return value.full_tensor()
     return value
+
+
+def shared(state: dict[str, torch.Tensor], like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The opposite of `whole`: tensors shared out between processes as those of the same name are."""
+    return {name: _shared(value, like[name]) if name in like else value for name, value in state.items()}
+
+
+def shared_moments(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's state with each tensor shared out as the parameter it belongs to."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    moments = {
+        index: {
+            name: _shared(value, parameters[index]) if value.shape == parameters[index].shape else value
+            for name, value in values.items()
+        }
+        for index, values in state["state"].items()
+    }
+    return {**state, "state": moments}
+
+
+def _shared(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
