@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     bench.add_argument("--backend", default="auto", help="auto, onnxruntime or tensorrt (default: %(default)s)")
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default: %(default)s)")
     bench.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all (default: %(default)s)")
-    bench.add_argument("--report", type=Path, metavar="FOLDER", help="write bench.md and bench.json there")
+    bench.add_argument("--report", type=Path, metavar="FOLDER", help="write bench.md, bench.json and bench.svg there")
     bench.add_argument(
         "--compare", nargs=2, type=Path, metavar="JSON", help="instead of measuring, compare two bench.json"
     )
@@ -126,6 +126,7 @@ def run_bench(arguments: argparse.Namespace) -> int:
     """Measure, or compare two measurements."""
     from esam3_core.config import RuntimeConfig
     from esam3_core.deploy.bench import as_markdown, compare, measure, read_report
+    from esam3_core.deploy.bench_plot import as_svg
     from esam3_core.runtime.bundle import Bundle
 
     if arguments.compare:
@@ -136,6 +137,7 @@ def run_bench(arguments: argparse.Namespace) -> int:
     print(as_markdown(report))
     if arguments.report:
         _write(arguments.report, "bench", as_markdown(report), report)
+        (arguments.report / "bench.svg").write_text(as_svg(report), encoding="utf-8")
     return 0
 
 

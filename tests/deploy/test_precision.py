@@ -25,9 +25,14 @@ def small_graph(*nodes: onnx.NodeProto, output: str = "y", **weights: float) -> 
     return onnx.shape_inference.infer_shapes(model)
 
 
-def run(model: ModelProto, x: list[float]) -> np.ndarray:
+def run_feeds(model: ModelProto, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    """Its first output."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": np.array(x, np.float32)})[0])
+    return np.asarray(session.run(None, feeds)[0])
+
+
+def run(model: ModelProto, x: list[float]) -> np.ndarray:
+    return run_feeds(model, {"x": np.array(x, np.float32)})
 
 
 def types_at(model: ModelProto, kinds: frozenset[str] | set[str]) -> set[int]:
