@@ -17,14 +17,14 @@ from esam3_core import __version__
 from esam3_core.runtime.errors import Esam3Error
 
 COMMANDS = {
-    "esam3_core.runtime.commands": (),
+    "esam3_core.runtime.commands": ("segment", "track"),
     "esam3_core.scenes.commands": ("scenes",),
     "esam3_core.distill.commands": ("distill", "cache", "export"),
     "esam3_core.convert.commands": ("fetch", "import"),
     "esam3_core.deploy.commands": ("build", "verify", "bench", "doctor", "roofline"),
     "esam3_core.metrics.commands": ("eval",),
 }
-"""Module -> its verbs, where they may need what a robot does not install."""
+"""Module -> its verbs."""
 
 EXTRAS = {
     "mujoco": "scenes",
@@ -46,7 +46,8 @@ EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the reason stands in the error output)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words, argparse.Namespace(words=words))
+    verb = next((word for word in words if not word.startswith("-")), "")
+    parsed = build_parser(verb).parse_args(words, argparse.Namespace(words=words))
     logging.basicConfig(level=logging.DEBUG if parsed.verbose else logging.WARNING, format="esam3: %(message)s")
     try:
         return int(parsed.run(parsed) or 0)
@@ -58,20 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every verb that is installed."""
+def build_parser(verb: str = "") -> argparse.ArgumentParser:
+    """The parser of `verb`, so that a robot does not wait for what the others import; of all if it is none of them."""
     parser = argparse.ArgumentParser(prog="esam3", description="Find, segment and follow every instance of a concept.")
     parser.add_argument("--version", action="version", version=f"esam3 {__version__}")
     parser.add_argument("--verbose", action="store_true", help="log more, and show where an error arose")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module, verbs in COMMANDS.items():
+    wanted = {module: verbs for module, verbs in COMMANDS.items() if verb in verbs} or COMMANDS
+    for module, verbs in wanted.items():
         try:
             commands = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is not None and module.startswith(error.name):
                 continue  # this installation does not have that part at all
-            for verb in verbs:
-                _add_missing(subparsers, verb, error)
+            for missing in verbs:
+                _add_missing(subparsers, missing, error)
         else:
             commands.add_parser(subparsers)
     return parser

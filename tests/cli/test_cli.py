@@ -174,6 +174,15 @@ class TestVerbs:
         assert told.returncode == 0, told.stderr
         assert "segment" in told.stdout and "track" in told.stdout
 
+    @pytest.mark.parametrize("verb", ["segment", "track"])
+    def test_what_a_robot_runs_waits_for_no_torch(self, verb):
+        script = (
+            "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+            f"from esam3_core.cli import main; main([{verb!r}, '--help'])"
+        )
+        told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert told.stdout.startswith(f"usage: esam3 {verb}") and told.stdout.endswith("False\n")
+
     def test_a_verb_whose_library_is_missing_names_the_extra(self, tmp_path):
         script = (
             "import sys; sys.modules['torch'] = None; from esam3_core.cli import main; "
