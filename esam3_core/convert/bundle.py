@@ -27,18 +27,19 @@ class BundleMade:
     imported: Imported
 
 
-def import_checkpoint(path: Path, folder: Path, variant: str | None = None) -> BundleMade:
+def import_checkpoint(path: Path, folder: Path, variant: str | None = None, tracker: bool = False) -> BundleMade:
     """Make a bundle out of a checkpoint; an existing one of that folder is replaced when the new one is complete.
 
     Args:
         path: a .pt, .pth or .safetensors file of EfficientSAM3.
         folder: where the bundle shall lie; its name is the bundle's.
         variant: what the checkpoint should be, key of `config.TRUNKS`; None = whatever it is.
+        tracker: import SAM 3's tracker too, so that tracks remember.
 
     Raises:
         CheckpointError: the file is something else; the message says what it is and what to do.
     """
-    imported = convert(open_checkpoint(path), variant)
+    imported = convert(open_checkpoint(path), variant, tracker=tracker)
     provenance = {
         "checkpoint": path.name,
         "checkpoint_sha256": sha256(path),

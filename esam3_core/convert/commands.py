@@ -23,6 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     bring.add_argument("checkpoint", type=Path, help="a .pt, .pth or .safetensors file")
     bring.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     bring.add_argument("--variant", help="what the checkpoint should be, such as tv_m; default: whatever it is")
+    for parser in (fetch, bring):
+        parser.add_argument(
+            "--tracker", action="store_true",
+            help="import SAM 3's tracker too: tracks then remember, at seconds per object and frame on a CPU",
+        )  # fmt: skip
     bring.set_defaults(run=run_import)
 
 
@@ -38,12 +43,12 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     print(f"licence on the hub: {hub_licence(release) or 'unknown'}. {LICENCE}")
     path = fetch(release)
     print(f"checkpoint: {path}")
-    return _import(path, arguments.out or _home() / release.variant, release.variant)
+    return _import(path, arguments.out or _home() / release.variant, release.variant, arguments.tracker)
 
 
 def run_import(arguments: argparse.Namespace) -> int:
     """Make a bundle out of a file."""
-    return _import(arguments.checkpoint, arguments.out, arguments.variant)
+    return _import(arguments.checkpoint, arguments.out, arguments.variant, arguments.tracker)
 
 
 def _home() -> Path:
@@ -54,11 +59,11 @@ def _home() -> Path:
     return Path() if first == SHIPPED else first
 
 
-def _import(checkpoint: Path, out: Path, variant: str | None) -> int:
+def _import(checkpoint: Path, out: Path, variant: str | None, tracker: bool) -> int:
     """Convert, export, and say what became of every entry."""
     from esam3_core.convert.bundle import import_checkpoint
 
-    made = import_checkpoint(checkpoint, out, variant)
+    made = import_checkpoint(checkpoint, out, variant, tracker)
     print(made.imported.report())
     print(f"wrote {made.folder}: run it with --bundle {made.folder}")
     return 0

@@ -18,10 +18,8 @@ from esam3_core.nn.sam3_detector import Grounded, Sam3Detector
 from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import pad_mask
 from esam3_core.runtime.clean import clean
+from esam3_core.runtime.exemplars import WORDLESS
 from esam3_core.runtime.preprocess import check_image
-
-NO_PHRASE = "visual"
-"""What the text encoder reads when there are only boxes and points (upstream's word for it)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Official(nn.Module):
         if concept is None and boxes is None and points is None:
             raise ValueError("nothing to look for: give a concept, boxes or points")
         features = self.encode_image(image)
-        tokens = self.tokenize(NO_PHRASE if concept is None else concept)
+        tokens = self.tokenize(WORDLESS if concept is None else concept)
         text = self.student.text_encoder(tokens)  # [1, L, d]
         seen, unseen = self.detector.geometry(
             features.p16, *_marks(boxes, box_labels, 4, "boxes"), *_marks(points, point_labels, 2, "points")

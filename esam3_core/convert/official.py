@@ -137,7 +137,7 @@ def student_state(entries: Entries, student: Student, table: str) -> State:
         parts["memory."] = tracker_state(entries, TRACKER, TRACKER_NECK, config)
     for prefix in OTHER_NECKS:
         entries.skip(entries.names(prefix), "a second neck, for the tracker and for clicks")
-    entries.skip(entries.names(TRACKER), "the tracker, which was not asked for: detections are tracked by overlap")
+    entries.skip(entries.names(TRACKER), "the tracker: import it with --tracker, or track detections by overlap")
     return {prefix + name: value for prefix, state in parts.items() for name, value in state.items()}
 
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from esam3_core.config import StudentConfig
+from esam3_core.config import STRIDES, StudentConfig
 from esam3_core.nn.exemplar import ExemplarEncoder
 from esam3_core.nn.memory import Memory, Remembered
 from esam3_core.nn.sam3_detector import Sam3Detector
+from esam3_core.nn.sam3_memory import Sam3Memory
+from esam3_core.nn.sam3_neck import HIDDEN
 from esam3_core.nn.sam3_prompts import GeometryEncoder
 from esam3_core.nn.student import Student
 
@@ -23,6 +25,18 @@ def memory_of(student: Student) -> Memory:
     if student.memory is None:
         raise ValueError("this student has no memory: set student.memory.kind and run `esam3 distill stage2`")
     return student.memory
+
+
+def official_memory_of(student: Student) -> Sam3Memory:
+    """The memory of a student that has SAM 3's tracker.
+
+    Raises:
+        ValueError: if it has none, or one of ours.
+    """
+    memory = memory_of(student)
+    if not isinstance(memory, Sam3Memory):
+        raise ValueError("this student's memory sees the features of its detector: only SAM 3's has a neck of its own")
+    return memory
 
 
 def exemplars_of(student: Student) -> ExemplarEncoder | GeometryEncoder:
@@ -63,8 +77,32 @@ class MemorizerGraph(nn.Module):
         self.memory = memory_of(student)
 
     def forward(self, p16: Tensor, masks: Tensor, objectness: Tensor, prompted: Tensor) -> Tensor:
-        """p16 [1, d, h, w], masks [T, S/4, S/4] logits, objectness [T], prompted bool [T] -> [T, L, m]."""
+        """p16 [1, d, g, g], masks [T, 4g, 4g] logits, objectness [T], prompted bool [T] -> [T, L, m]."""
         return self.memory.memorise(p16, masks, objectness, prompted)
+
+
+class MemoryNeckGraph(nn.Module):
+    """What the image encoder has before its neck -> the features that SAM 3's tracker sees."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.neck = official_memory_of(student).neck
+
+    def forward(self, map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """map [1, 1024, S/32, S/32] -> p16 [1, d, g, g], p8 [1, d/4, 2g, 2g], p4 [1, d/8, 4g, 4g]."""
+        return self.neck(map)
+
+
+class PointerEncoderGraph(nn.Module):
+    """Features of one frame and masks that were given on it -> object pointers of T tracks."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.memory = official_memory_of(student)
+
+    def forward(self, p16: Tensor, p8: Tensor, p4: Tensor, masks: Tensor) -> Tensor:
+        """The neck's features and masks [T, 4g, 4g] logits -> [T, d]."""
+        return self.memory.point_at(p16, p8, p4, masks)
 
 
 class ExemplarEncoderGraph(nn.Module):
@@ -81,25 +119,34 @@ class ExemplarEncoderGraph(nn.Module):
 
 def memory_inputs(graph: str, config: StudentConfig, rows: int, rng: torch.Generator) -> dict[str, Tensor]:
     """Inputs of one of these graphs for `rows` tracks or concepts; one row remembers nothing."""
-    own, size, width = config.memory, config.size, config.width
-    p16 = torch.randn(1, width, config.grid, config.grid, generator=rng)
+    own, grid, width = config.memory, config.grid, config.width
+    if graph == "memory_neck":
+        side = -(-config.size // 32)
+        return {"map": torch.randn(1, HIDDEN, side, side, generator=rng)}
+    p16 = torch.randn(1, width, grid, grid, generator=rng)
     if graph == "exemplar_encoder":
         labels = torch.randint(-1, 2, (rows, own.exemplars), generator=rng)
         return {"p16": p16, "boxes": torch.rand(rows, own.exemplars, 4, generator=rng), "labels": labels}
     if graph == "memorizer":
         return {
             "p16": p16,
-            "masks": torch.randn(rows, size // 4, size // 4, generator=rng) * 4,
+            "masks": torch.randn(rows, 4 * grid, 4 * grid, generator=rng) * 4,
             "objectness": torch.randn(rows, generator=rng),
             "prompted": torch.arange(rows) % 2 == 0,
         }
+    fine = {
+        "p8": torch.randn(1, width // 4, 2 * grid, 2 * grid, generator=rng),
+        "p4": torch.randn(1, width // 8, 4 * grid, 4 * grid, generator=rng),
+    }
+    if graph == "pointer_encoder":
+        return {"p16": p16, **fine, "masks": torch.randn(rows, 4 * grid, 4 * grid, generator=rng) * 4}
     used = torch.rand(rows, own.slots, generator=rng) < 0.7
     used[-1] = False
+    latents = own.tokens(config.size, STRIDES[config.neck])
     return {
         "p16": p16,
-        "p8": torch.randn(1, width // 4, size // 8, size // 8, generator=rng),
-        "p4": torch.randn(1, width // 8, size // 4, size // 4, generator=rng),
-        "memory": torch.randn(rows, own.slots, own.tokens(size), own.width, generator=rng),
+        **fine,
+        "memory": torch.randn(rows, own.slots, latents, own.width, generator=rng),
         "memory_age": torch.randint(0, own.ring + 1, (rows, own.slots), generator=rng),
         "memory_used": used,
         "pointers": torch.randn(rows, own.pointers, width, generator=rng),

@@ -16,7 +16,8 @@ from esam3_core.runtime.errors import BundleError
 
 GRAPHS = ("image_encoder", "text_encoder", "detector")
 MEMORY_GRAPHS = ("propagator", "memorizer")
-OPTIONAL_GRAPHS = (*MEMORY_GRAPHS, "exemplar_encoder")
+OFFICIAL_MEMORY_GRAPHS = ("memory_neck", "pointer_encoder")  # SAM 3's tracker has features of its own
+OPTIONAL_GRAPHS = (*MEMORY_GRAPHS, *OFFICIAL_MEMORY_GRAPHS, "exemplar_encoder")
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles"
 COPY_AGAIN = "copy the bundle again, or make it again with `esam3 export`"
 

@@ -17,6 +17,7 @@ from esam3_core.runtime.text import Prompt, normalise
 from esam3_core.runtime.track import Box
 
 UNNAMED = "exemplar"  # the concept that is shown without a name
+WORDLESS = "visual"  # what official checkpoints read then (SAM 3); our own students read nothing
 Tokens = NDArray[np.float32]
 
 

@@ -31,9 +31,9 @@ class MemoryShape:
     pointer_width: int  # d, channels of a pointer
 
     @classmethod
-    def of(cls, config: MemoryConfig, size: int, width: int) -> MemoryShape:
-        """The sizes of a student with `size` S in pixels and d = `width`."""
-        return cls(config.anchors, config.ring, config.tokens(size), config.width, config.pointers, width)
+    def of(cls, config: MemoryConfig, size: int, width: int, cell: int = 16) -> MemoryShape:
+        """The sizes of a student with `size` S in pixels, d = `width` and cells of `cell` pixels (`config.STRIDES`)."""
+        return cls(config.anchors, config.ring, config.tokens(size, cell), config.width, config.pointers, width)
 
     @property
     def slots(self) -> int:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two engines of memory: one looks for what tracks remember, the other turns a mask into something to remember."""
+"""The engines of memory: one looks for what tracks remember, another turns a mask into something to remember.
+
+SAM 3's tracker has two more: a neck of its own, and one that points at masks which somebody gave.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ PROPAGATOR_INPUTS = (*FEATURES, *REMEMBERED, "points", "point_labels")
 PROPAGATOR_OUTPUTS = ("masks", "iou", "objectness", "pointer")
 MEMORIZER_INPUTS = ("p16", "masks", "objectness", "prompted")
 MEMORIZER_OUTPUTS = ("memory",)
+POINTER_INPUTS = (*FEATURES, "masks")
+UNNECKED = "map"  # what the image encoder gives a neck of memory
 Array = NDArray[Any]
 
 
@@ -38,13 +43,30 @@ class Sightings:
 class MemoryEngines:
     """Runs propagator and memorizer over any number of tracks, in buckets."""
 
-    def __init__(self, propagator: Engine, memorizer: Engine, points: int, side: int, stages: Stages) -> None:
-        """`points` is K, how many points or corners a track may be prompted with; masks have `side` x `side` cells."""
+    def __init__(
+        self,
+        propagator: Engine,
+        memorizer: Engine,
+        points: int,
+        side: int,
+        stages: Stages,
+        neck: Engine | None = None,
+        pointer_encoder: Engine | None = None,
+    ) -> None:
+        """`points` is K, how many points or corners a track may be prompted with; masks have `side` x `side` cells.
+
+        Args:
+            neck: makes the features that memory sees; None = those of the detector.
+            pointer_encoder: points at masks that were given; None = memory does, once it knows them.
+        """
         self.points = points
         self.side = side
         self._propagator = propagator
         self._memorizer = memorizer
+        self._neck = neck
+        self._pointer_encoder = pointer_encoder
         self._stages = stages
+        self._seen: tuple[Any, dict[str, Any]] = (None, {})  # a frame's features, and what the neck made of them
 
     def propagate(
         self,
@@ -60,7 +82,7 @@ class MemoryEngines:
             keys: T tracks, T >= 1.
             prompts: key -> points or box on this frame. A track that remembers nothing needs one.
         """
-        given = {name: features[name] for name in FEATURES}
+        given = self._features(features)
         parts = []
         with self._stages.measure("propagator"):
             for part in _buckets(keys):
@@ -81,18 +103,42 @@ class MemoryEngines:
             objectness: [T] logit.
             prompted: whether a mask came from a detection or a user, not from memory.
         """
-        parts = []
+        given, parts = self._features(features), []
         with self._stages.measure("memorizer"):
             for part in _buckets(range(len(logits))):
                 rows, at = bucket(len(part)), list(part)
                 feeds = {
-                    "p16": features["p16"],
+                    "p16": given["p16"],
                     "masks": _padded(logits[at].astype(np.float32), rows),
                     "objectness": _padded(objectness[at].astype(np.float32), rows),
                     "prompted": _padded(np.array(prompted, np.bool_)[at], rows),
                 }
                 parts.append(self._memorizer.run(feeds)["memory"][: len(part)])
         return np.concatenate(parts)
+
+    def point(self, features: Mapping[str, Any], bank: MemoryBank, keys: Sequence[int], logits: Array) -> Array:
+        """Object pointers [T, d] of tracks whose masks were given and are remembered already.
+
+        Args:
+            logits: [T, h, w], of the masks.
+        """
+        if self._pointer_encoder is None:
+            return self.propagate(features, bank, keys).pointers
+        given, parts = self._features(features), []
+        with self._stages.measure("pointer_encoder"):
+            for part in _buckets(range(len(keys))):
+                masks = _padded(logits[list(part)].astype(np.float32), bucket(len(part)))
+                parts.append(self._pointer_encoder.run({**given, "masks": masks})["pointer"][: len(part)])
+        return np.concatenate(parts)
+
+    def _features(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """What memory sees of a frame; its own neck runs once per frame."""
+        if self._neck is None:
+            return {name: features[name] for name in FEATURES}
+        if self._seen[0] is not features:
+            with self._stages.measure("memory_neck"):
+                self._seen = (features, self._neck.run({UNNECKED: features[UNNECKED]}, keep=FEATURES))
+        return self._seen[1]
 
     def _prompts(self, keys: Sequence[int], prompts: Mapping[int, ObjectPrompt], rows: int) -> tuple[Array, Array]:
         points = np.zeros((rows, self.points, 2), np.float32)

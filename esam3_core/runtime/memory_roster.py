@@ -111,7 +111,7 @@ class MemoryRoster(Roster):
         return not self.bank.full
 
     def remember(self, frame: SeenFrame, tracks: Sequence[MemoryTrack], anchor: bool = True) -> None:
-        """Write masks that a detection or a user gave, and the pointers that memory then has for them."""
+        """Write masks that a detection or a user gave, and the pointers to them."""
         if not tracks:
             return
         logits = np.stack([track.logits for track in tracks])
@@ -119,8 +119,8 @@ class MemoryRoster(Roster):
         latents = self.engines.memorise(frame.features, logits, certain, [True] * len(tracks))
         for track, values in zip(tracks, latents, strict=True):
             self.bank.write(track.key, values, anchor)
-        seen = self.engines.propagate(frame.features, self.bank, [track.key for track in tracks])
-        for track, pointer in zip(tracks, seen.pointers, strict=True):
+        pointers = self.engines.point(frame.features, self.bank, [track.key for track in tracks], logits)
+        for track, pointer in zip(tracks, pointers, strict=True):
             self.bank.point(track.key, pointer, anchor)
 
     def _propagate(self, frame: SeenFrame) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esam3_core.config import TrackerConfig
+from esam3_core.config import STRIDES, TrackerConfig
 from esam3_core.runtime.memory import MemoryBank, MemoryShape
 from esam3_core.runtime.memory_roster import MemoryRoster
 from esam3_core.runtime.roster import Roster
@@ -25,18 +25,22 @@ def make_roster(student: Student, config: TrackerConfig) -> Roster:
     """
     if not wants_memory(student, config):
         return Roster(config)
-    sizes = student.bundle.student
-    return MemoryRoster(config, student.memory, MemoryShape.of(sizes.memory, sizes.size, sizes.width))
+    return MemoryRoster(config, student.memory, _shape(student))
 
 
 def warm_up_memory(student: Student, features: Mapping[str, Any]) -> None:
-    """Run both engines of memory once on the features of any frame."""
-    sizes = student.bundle.student
-    bank = MemoryBank(MemoryShape.of(sizes.memory, sizes.size, sizes.width), 1)
+    """Run every engine of memory on the features of any frame."""
+    bank = MemoryBank(_shape(student), 1)
     engines, key = student.memory, bank.open()
     logits = np.zeros((1, engines.side, engines.side), np.float32)
     bank.write(key, engines.memorise(features, logits, np.ones(1, np.float32), [True])[0])
     engines.propagate(features, bank, [key])
+    engines.point(features, bank, [key], logits)
+
+
+def _shape(student: Student) -> MemoryShape:
+    sizes = student.bundle.student
+    return MemoryShape.of(sizes.memory, sizes.size, sizes.width, STRIDES[sizes.neck])
 
 
 def wants_memory(student: Student, config: TrackerConfig) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.detector import FEATURES, read_detections, run_detector
 from esam3_core.runtime.engines import load_engine
 from esam3_core.runtime.errors import ConceptError, PromptError
-from esam3_core.runtime.exemplars import Exemplar, ExemplarEncoder, Shown, group, join
+from esam3_core.runtime.exemplars import WORDLESS, Exemplar, ExemplarEncoder, Shown, group, join
 from esam3_core.runtime.memory_engines import (
     MEMORIZER_INPUTS,
     MEMORIZER_OUTPUTS,
+    POINTER_INPUTS,
     PROPAGATOR_INPUTS,
     PROPAGATOR_OUTPUTS,
+    UNNECKED,
     MemoryEngines,
 )
 from esam3_core.runtime.preprocess import Image, check_image, resize_frame
@@ -82,13 +85,16 @@ class Student:
             EngineError: a graph cannot run here.
         """
         paths = [self.bundle.graph("propagator"), self.bundle.graph("memorizer")]
-        config = self.bundle.student
+        config, graphs = self.bundle.student, self.bundle.graphs
+        own_features = "memory_neck" in graphs
         return MemoryEngines(
             load_engine(paths[0], self.config, PROPAGATOR_INPUTS, PROPAGATOR_OUTPUTS),
             load_engine(paths[1], self.config, MEMORIZER_INPUTS, MEMORIZER_OUTPUTS),
             config.memory.points,
-            config.size // 4,
+            4 * config.grid,
             self.stages,
+            load_engine(graphs["memory_neck"], self.config, [UNNECKED], FEATURES) if own_features else None,
+            load_engine(graphs["pointer_encoder"], self.config, POINTER_INPUTS, ["pointer"]) if own_features else None,
         )
 
     def segment(
@@ -135,10 +141,16 @@ class Student:
 
     def encode_concepts(self, concepts: tuple[str, ...], shown: Mapping[str, Shown] | None = None) -> Prompt:
         """The prompt of normalised concepts, C >= 1, some of them `shown` by exemplars; known ones cost nothing."""
+        given = dict(shown or {})
+        words = {concept: concept for concept in concepts}
+        if self.bundle.student.neck == "sam3":
+            wordless = [concept for concept in concepts if concept in given and not given[concept].named]
+            words |= dict.fromkeys(wordless, WORDLESS)
+            given |= {concept: replace(given[concept], named=True) for concept in wordless}
         with self.stages.measure("text_encoder"):
-            prompt = self._text.encode(concepts)
-        length = self._prompt_length(bool(shown))
-        return join(prompt, shown or {}, length) if length > prompt.tokens.shape[1] else prompt
+            prompt = replace(self._text.encode(tuple(words.values())), concepts=concepts)
+        length = self._prompt_length(bool(given))
+        return join(prompt, given, length) if length > prompt.tokens.shape[1] else prompt
 
     def encode_exemplars(
         self,
@@ -168,7 +180,7 @@ class Student:
             config = self.bundle.student
             resized = resize_frame(image, config.size, config.antialias)[None]  # [1, S, S, 3]
         with self.stages.measure("image_encoder"):
-            return self._image_encoder.run({"image": resized}, keep=FEATURES)
+            return self._image_encoder.run({"image": resized}, keep=tuple(self._image_encoder.outputs))
 
     def detect(self, features: Mapping[str, Any], prompt: Prompt, size: tuple[int, int]) -> list[Detection]:
         """Detections in an encoded frame of `size` (H, W), concept by concept, best first."""
