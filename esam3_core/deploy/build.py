@@ -7,29 +7,26 @@ and whatever was there before stays usable until its successor is complete.
 
 from __future__ import annotations
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
 
+from esam3_core.deploy.build_process import run_builder
 from esam3_core.deploy.gates import Clip, record
-from esam3_core.deploy.graph_file import dynamic_inputs
-from esam3_core.deploy.presets import BOARDS, DYNAMIC
+from esam3_core.deploy.machine import board_model
+from esam3_core.deploy.presets import BOARDS
 from esam3_core.deploy.tensorrt_api import BuildOptions, find_tensorrt
 from esam3_core.deploy.typed_graphs import TypedFile, typed_graphs
 from esam3_core.deploy.verify import check_engine
 from esam3_core.runtime.bundle import Bundle, file_digest
-from esam3_core.runtime.cuda import open_driver
+from esam3_core.runtime.cuda import Gpu, open_driver
 from esam3_core.runtime.engine_folder import BuiltEngine, engines_folder, read_listing, write_listing
-from esam3_core.runtime.errors import EngineError, Esam3Error
+from esam3_core.runtime.errors import EngineError
 from esam3_core.runtime.tensorrt_engine import TensorRtEngine
 
 ROOM = 3  # times the size of the graphs that must be free on the disk
@@ -45,6 +42,16 @@ class BuildConfig:
     workspace: int = 0  # bytes, 0 = the board's
     level: int = 3
     again: bool = False  # build even what is already there
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where engines go, and what they are built for."""
+
+    folder: Path
+    gpu: Gpu
+    version: str  # of TensorRT
+    options: BuildOptions
 
 
 @dataclass(frozen=True)
@@ -76,31 +83,54 @@ def build_bundle(bundle: Bundle, config: BuildConfig, clip: Clip, say: Say = pri
     folder = engines_folder(bundle.folder, gpu, tensorrt.version)
     prepare_folder(folder, sum(path.stat().st_size for path in bundle.graphs.values()))
     say(f"{gpu.name}, TensorRT {tensorrt.version}, CUDA {gpu.cuda}; {board.title}; {config.precision}; {folder}")
-    engines = read_listing(folder)
     feeds = record(bundle, clip)
-    for graph, typed in typed_graphs(bundle, config.precision, clip).items():
+
+    def make(graph: str, model: ModelProto, draft: Path) -> None:
+        run_builder("build", model, draft, options, folder / "timing.cache", graph, say)
+
+    def accept(graph: str, draft: Path) -> None:
+        check_engine(TensorRtEngine(draft), graph, bundle.graphs[graph], feeds.get(graph, []))
+
+    target = Target(folder, gpu, tensorrt.version, options)
+    return build_missing(bundle, typed_graphs(bundle, config.precision, clip), target, make, accept, config.again, say)
+
+
+def build_missing(
+    bundle: Bundle, graphs: Mapping[str, TypedFile], target: Target, make: Callable[[str, ModelProto, Path], None],
+    accept: Callable[[str, Path], None], again: bool, say: Say,
+) -> Path:  # fmt: skip
+    """Make the engines that are not there, one by one; each counts only once it is whole and accepted.
+
+    Args:
+        make: writes the engine of a graph to a file, or raises.
+        accept: raises if the engine in a file is not good enough.
+        again: make even what is there.
+    """
+    folder, options = target.folder, target.options
+    engines = read_listing(folder)
+    for graph, typed in graphs.items():
         known = engines.get(graph)
-        if known and not config.again and is_current(known, bundle.digests[graph], typed, options, folder):
+        if known and not again and is_current(known, bundle.digests[graph], typed, options, folder):
             say(f"{graph}: already built")
             continue
         start = time.perf_counter()
         draft = folder / f"{graph}.draft"
-        run_builder("build", typed.content, draft, options, folder / "timing.cache", graph, say)
-        seconds = time.perf_counter() - start
         try:
-            check_engine(TensorRtEngine(draft), graph, bundle.graphs[graph], feeds.get(graph, []))
-        except Esam3Error:
-            draft.unlink()
+            make(graph, typed.content, draft)
+            seconds = time.perf_counter() - start
+            accept(graph, draft)
+            digest = file_digest(draft)
+        except BaseException:
+            draft.unlink(missing_ok=True)
             raise
-        digest = file_digest(draft)
         # Its name holds its digest: the engine that the listing still names is not touched.
         path = folder / f"{graph}-{digest[:12]}.engine"
         draft.replace(path)
         engines[graph] = BuiltEngine(
-            path.name, bundle.digests[graph], digest, config.precision, typed.kept, typed.largest, options.workspace,
+            path.name, bundle.digests[graph], digest, typed.precision, typed.kept, typed.largest, options.workspace,
             options.level, round(seconds, 1),
         )  # fmt: skip
-        write_listing(folder, gpu, tensorrt.version, engines)
+        write_listing(folder, target.gpu, target.version, engines)
         say(f"{graph}: {path.stat().st_size / 1e6:.1f} MB in {seconds:.0f} s")
     remove_unlisted(folder, engines)
     return folder
@@ -129,58 +159,9 @@ def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print) -> l
     return rows
 
 
-def run_builder(
-    purpose: str, model: ModelProto, out: Path, options: BuildOptions, timing_cache: Path | None, graph: str, say: Say
-) -> None:
-    """Build one graph in a process of its own.
-
-    Raises:
-        EngineError: it did not come to a good end; nothing is left at `out`.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        graph_file, job_file = Path(scratch) / "graph.onnx", Path(scratch) / "job.json"
-        graph_file.write_bytes(model.SerializeToString())
-        job = {
-            "purpose": purpose,
-            "onnx": str(graph_file),
-            "profile": profile_of(model),
-            "options": asdict(options),
-            "timing_cache": str(timing_cache) if timing_cache else "",
-            "out": str(out),
-        }
-        job_file.write_text(json.dumps(job), encoding="utf-8")
-        problem = ""
-        with (Path(scratch) / "stderr").open("w+b") as stderr:
-            command = [sys.executable, "-m", "esam3_core.deploy.builder", str(job_file)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
-                assert process.stdout is not None
-                problem = _follow(process.stdout, graph, say)
-            stderr.seek(0)
-            ending = stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-        if process.returncode:
-            out.unlink(missing_ok=True)
-            raise EngineError(f"{graph}: {problem or _ending(process.returncode, ending)}")
-
-
-def profile_of(model: ModelProto) -> dict[str, list[list[int]]]:
-    """Least, usual and largest shape of every input with a dynamic axis.
-
-    Raises:
-        EngineError: an axis has a name that no range is known for.
-    """
-    profile = {}
-    for name, shape in dynamic_inputs(model).items():
-        unknown = [side for side in shape if isinstance(side, str) and side not in DYNAMIC]
-        if unknown:
-            raise EngineError(f"input {name} has the dynamic axis {unknown[0]!r}: known ones are {', '.join(DYNAMIC)}")
-        profile[name] = [[DYNAMIC[side][k] if isinstance(side, str) else side for side in shape] for k in range(3)]
-    return profile
-
-
 def find_board() -> str:
     """The preset of this machine."""
-    path = Path("/proc/device-tree/model")
-    model = path.read_text(errors="replace").lower() if path.is_file() else ""
+    model = board_model().lower()
     for board in BOARDS:
         if board.replace("-", " ") in model:
             return board
@@ -223,30 +204,3 @@ def remove_unlisted(folder: Path, engines: Mapping[str, BuiltEngine]) -> None:
     for path in folder.glob("*.engine"):
         if path.name not in listed:
             path.unlink()
-
-
-def _follow(lines: Iterable[str], graph: str, say: Say) -> str:
-    """Pass progress on, at most once every few seconds; returns the error that was told, if any."""
-    problem, last = "", time.monotonic()
-    for line in lines:
-        try:
-            told = json.loads(line)
-        except ValueError:
-            continue  # TensorRT itself prints as well
-        problem = told.get("error", problem)
-        if "phase" in told and time.monotonic() - last > 5:
-            last = time.monotonic()
-            say(f"{graph}: {told['phase']} {told['step']}/{told['steps']}")
-    return problem
-
-
-def _ending(status: int, ending: list[str]) -> str:
-    if status == -signal.SIGKILL:
-        return (
-            "the builder was killed, most likely because the board ran out of memory: stop the desktop and other "
-            "programs, add swap on a disk, use --workspace 512, and run the same command again"
-        )
-    if status < 0:
-        name = signal.Signals(-status).name
-        return f"TensorRT crashed ({name}): run the same command again; engines built so far stay"
-    return f"the builder failed: {ending[0] if ending else 'it gave no reason'}"

@@ -30,8 +30,12 @@ def main(job_file: str) -> int:
             lambda phase, step, steps: _say(phase=phase, step=step, steps=steps),
         )
         Path(job["out"]).write_bytes(engine)
-    except (EngineError, OSError) as error:
+    except EngineError as error:
         _say(error=str(error))
+        return REFUSED
+    except OSError as error:
+        _say(error=f"the engine cannot be written ({error}): make room on the disk, then run the same command again; "
+                   "engines that are there stay usable")  # fmt: skip
         return REFUSED
     return 0
 

@@ -14,7 +14,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import esam3_core
-from esam3_core.deploy.build import check_bundle, profile_of
+from esam3_core.deploy.build import check_bundle
+from esam3_core.deploy.build_process import profile_of
 from esam3_core.deploy.graph_file import read_graph
 from esam3_core.deploy.precision import type_graph
 from esam3_core.deploy.tensorrt_api import BuildOptions, build_engine, find_tensorrt, version_numbers
