@@ -34,7 +34,7 @@ OBJECTS = 32  # of a clip, the largest ones
 TORN = "delete it and start again: what is missing is made anew"
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric moves what is in a batch to the device
 class Taught:
     """What a teacher says of n objects in F frames, from the frame on in which each shows first."""
 
