@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 IMAGE = "/camera/image_raw"
+CAMERA_INFO = "/camera/camera_info"
 TRUTH = "/camera/truth"
 TRUTH_INFO = "/camera/truth_info"
 TRACKS = "/esam3/tracker/tracks"

@@ -12,9 +12,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
 
 from esam3_ros.conversions import seconds
-from esam3_ros.demo_nodes import TRACKS
+from esam3_ros.demo_nodes import CAMERA_INFO, TRACKS
 from esam3_ros.msg import TrackArray
 from esam3_ros.qos import DIAGNOSTICS
 
@@ -26,6 +27,8 @@ class Listener:
 
     def __init__(self) -> None:
         self._ages: list[float] = []
+        self._masks = 0
+        self._images = 0
         self._values: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
         self._context = rclpy.Context()
@@ -33,6 +36,8 @@ class Listener:
         self._node = Node("esam3_listener", context=self._context)
         self._node.create_subscription(TrackArray, TRACKS, self._on_tracks, DIAGNOSTICS)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
+        # Says that an image was sent, and is small.
+        self._node.create_subscription(CameraInfo, CAMERA_INFO, self._on_camera_info, DIAGNOSTICS)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="listen", daemon=True)
@@ -52,10 +57,16 @@ class Listener:
         with self._lock:
             return list(self._ages)
 
+    def masks(self) -> int:
+        """Masks that came since `clear`."""
+        with self._lock:
+            return self._masks
+
     def clear(self) -> None:
-        """Forget the ages."""
+        """Forget ages and masks."""
         with self._lock:
             self._ages.clear()
+            self._masks = 0
 
     def values(self, part: str) -> dict[str, str]:
         """The newest diagnostic values of the tracker's `part`."""
@@ -74,11 +85,23 @@ class Listener:
         Raises:
             TimeoutError: none came in `patience` seconds.
         """
+        self._wait_for(self.ages, f"no TrackArray on {TRACKS}", patience, check)
+
+    def wait_for_images(self, patience: float, check: Callable[[], None]) -> None:
+        """Wait until the camera shows images; `check` raises if it will never do.
+
+        Raises:
+            TimeoutError: none came in `patience` seconds.
+        """
+        self._wait_for(lambda: self._images, f"no CameraInfo on {CAMERA_INFO}", patience, check)
+
+    @staticmethod
+    def _wait_for(condition: Callable[[], Any], problem: str, patience: float, check: Callable[[], None]) -> None:
         deadline = time.monotonic() + patience
-        while not self.ages():
+        while not condition():
             check()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no TrackArray on {TRACKS} in {patience:g} s")
+                raise TimeoutError(f"{problem} in {patience:g} s")
             time.sleep(0.1)
 
     def _spin(self) -> None:
@@ -91,6 +114,10 @@ class Listener:
         age = self._node.get_clock().now().nanoseconds * 1e-9 - seconds(message.header.stamp)
         with self._lock:
             self._ages.append(age)
+            self._masks += sum(len(track.mask.data) > 0 for track in message.tracks)
+
+    def _on_camera_info(self, _: CameraInfo) -> None:
+        self._images += 1
 
     def _on_diagnostics(self, message: Any) -> None:
         with self._lock:
