@@ -4,34 +4,24 @@
     python bench/ros_speed.py                      # 640x480 at 30 Hz with 1 and 5 concepts, and 1280x720
     python bench/ros_speed.py --seconds 30 --bundle /data/kitchen --json out/bench/ros_speed.json
 
-The camera is another process that plays frames made in advance. Frames/s and ages are those a subscriber sees in a
-third process; the times per frame are the node's own, from /diagnostics. `other` is everything that is not an engine:
-decoding, resizing, masks, association, messages. `node` is the part of it outside the core: decoding and publishing.
+`esam3_ros.speed` says what the columns mean.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from esam3_core.config import NodeConfig
-from esam3_ros.demo_nodes import IMAGE, NodeSpec
 from esam3_ros.isolation import isolate
-from esam3_ros.listener import Listener
-from esam3_ros.processes import Nodes
+from esam3_ros.speed import measure
 
 CONCEPTS = ("cup", "bowl", "bottle", "book", "apple")
 CAMERA_RATE = 30.0  # Hz
 CLIP = 90  # frames, played in a loop
-WARM_UP = 12.0  # s: the node's percentiles count over 10 s
-PATIENCE = 240.0  # s until the first result
 
 
 @dataclass(frozen=True)
@@ -53,46 +43,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     isolate()
-    rows = [measure(case, options.bundle, options.seconds) for case in CASES]
+    rows = [row_of(case, options.bundle, options.seconds) for case in CASES]
     print(table(rows))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"bundle": options.bundle, "cases": rows}, indent=2) + "\n")
 
 
-def measure(case: Case, bundle: str, seconds: float) -> dict[str, Any]:
-    """Run camera and tracker for `seconds` after the warm-up."""
-    specs = nodes(case, bundle)
-    with tempfile.TemporaryDirectory() as logs, Nodes(specs, Path(logs)) as children, Listener() as listener:
-        listener.wait_for_results(PATIENCE, children.check)
-        time.sleep(WARM_UP)
-        listener.clear()
-        time.sleep(seconds)
-        children.check()
-        ages = listener.ages()
-        stages = listener.stages()
-    return {
-        **asdict(case),
-        "frames_per_s": round(len(ages) / seconds, 2),
-        "age_ms_p50": round(float(np.percentile(ages, 50)) * 1e3, 1),
-        "age_ms_p95": round(float(np.percentile(ages, 95)) * 1e3, 1),
-        "engines_ms": stages["engines"],
-        "other_ms": stages["other"],
-        "node_ms": round(stages["decode"] + stages["publish"], 2),
-        "total_ms": stages["total"],
-        "stages_ms": stages,
-    }
-
-
-def nodes(case: Case, bundle: str) -> tuple[NodeSpec, ...]:
-    """Camera and tracker."""
-    camera = {"width": case.width, "height": case.height, "rate": CAMERA_RATE, "clip": CLIP, "loop": True}
+def row_of(case: Case, bundle: str, seconds: float) -> dict[str, Any]:
+    """One measurement."""
+    camera = {"width": case.width, "height": case.height, "rate": CAMERA_RATE, "clip": CLIP}
     # A loop puts other things where tracks were; it happens every few seconds and costs nothing.
-    tracker = {"bundle": bundle, "concepts": list(CONCEPTS[: case.concepts]), "max_frame_age": 0.0}
-    return (
-        NodeSpec("camera", "/", {**camera, "await_subscribers": 1}),
-        NodeSpec("tracker", "/esam3", tracker, (("image", IMAGE),)),
-    )
+    tracker = {"bundle": bundle, "concepts": list(CONCEPTS[: case.concepts])}
+    return {**asdict(case), **measure(camera, tracker, seconds)}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

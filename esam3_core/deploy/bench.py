@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from esam3_core.config import RuntimeConfig
+from esam3_core.deploy import bench_ros
 from esam3_core.deploy.frames import frames
 from esam3_core.deploy.gates import Clip
 from esam3_core.deploy.machine import describe_machine
@@ -89,6 +90,7 @@ def as_markdown(report: Report) -> str:
         *(f"| {name} | {row['p50']} | {row['p95']} | {row['p99']} | {row['runs']} |" for name, row in rows.items()),
         "",
         *(f"{name}: {value}" for name, value in report["board"].items()),
+        *([bench_ros.as_markdown(report["ros"])] if "ros" in report else []),
     ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
 

@@ -31,6 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     bench.add_argument("--backend", default="auto", help="auto, onnxruntime or tensorrt (default: %(default)s)")
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default: %(default)s)")
     bench.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all (default: %(default)s)")
+    bench.add_argument("--ros", action="store_true", help="measure through the ROS nodes as well")
     bench.add_argument("--report", type=Path, metavar="FOLDER", help="write bench.md, bench.json and bench.svg there")
     bench.add_argument(
         "--compare", nargs=2, type=Path, metavar="JSON", help="instead of measuring, compare two bench.json"
@@ -133,7 +134,12 @@ def run_bench(arguments: argparse.Namespace) -> int:
         print(compare(*(read_report(path) for path in arguments.compare)))
         return 0
     config = RuntimeConfig(backend=arguments.backend, device=arguments.device, threads=arguments.threads)
-    report = measure(Bundle.load(arguments.bundle), _clip(arguments), config)
+    bundle, clip = Bundle.load(arguments.bundle), _clip(arguments)
+    report = measure(bundle, clip, config)
+    if arguments.ros:
+        from esam3_core.deploy.bench_ros import measure_ros
+
+        report["ros"] = measure_ros(bundle, clip, config)
     print(as_markdown(report))
     if arguments.report:
         _write(arguments.report, "bench", as_markdown(report), report)
