@@ -53,7 +53,7 @@ class Stage2Config:
     steps: int = 3000
     warmup: int = 100  # steps
     decay: int = 1500  # last steps, over which the learning rate falls to a fiftieth
-    rate: float = 8e-4
+    rate: float = 1.5e-3
     weight_decay: float = 0.01
     clip: float = 1.0  # gradient norm
     average: float = 0.997  # decay of the weights' running average, which is what is exported

@@ -23,7 +23,7 @@ from esam3_core.distill.stage import Stage
 from esam3_core.distill.stage2_batches import ClipBatch, Stage2Batches
 from esam3_core.distill.stage2_cache import ClipCache
 from esam3_core.distill.stage2_loop import travel
-from esam3_core.distill.stage2_losses import WEIGHTS, hard_iou, mean_of, memory_losses, taught_term
+from esam3_core.distill.stage2_losses import WEIGHTS, coarse_term, hard_iou, mean_of, memory_losses, taught_term
 from esam3_core.distill.stage2_samples import draw_journeys
 from esam3_core.distill.stage3 import start_from
 from esam3_core.distill.teacher import Teacher, open_teacher
@@ -42,6 +42,8 @@ class Stage2(Stage):
         ValueError: there is no memory to train, no encoder to start from, or no clip.
     """
 
+    helpers: nn.ModuleDict
+
     def __init__(self, config: Stage2Config) -> None:
         torch.manual_seed(config.seed)
         self.config = config
@@ -53,8 +55,10 @@ class Stage2(Stage):
         if config.memory_start:
             remember_from(self.student, Path(config.memory_start))
         self.teacher: Teacher | None = open_teacher(config.teacher) if config.teacher.kind != "none" else None
+        helpers: dict[str, nn.Module] = {"coarse": nn.Linear(config.student.memory.token_width, 1)}
         if self.teacher is not None:
-            self.helpers = nn.Linear(config.student.width, self._pointer_width(self.teacher))
+            helpers["pointer"] = nn.Linear(config.student.width, self._pointer_width(self.teacher))
+        self.helpers = nn.ModuleDict(helpers)
 
     @cached_property
     def caches(self) -> list[ClipCache]:
@@ -89,11 +93,11 @@ class Stage2(Stage):
     def loss(self, batch: ClipBatch) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of all terms; each term for the log, and the masks' mean IoU."""
         journey = travel(self.memory, batch, self.config.fit.checkpointing)
-        terms = memory_losses(journey, batch)
+        terms = memory_losses(journey, batch) | {"coarse": coarse_term(journey, batch, self.helpers["coarse"])}
         total = sum(getattr(WEIGHTS, name) * value for name, value in terms.items())
         assert isinstance(total, Tensor)
         if batch.taught is not None:
-            terms["taught"] = taught_term(journey, batch.taught, self.helpers(journey.pointers))
+            terms["taught"] = taught_term(journey, batch.taught, self.helpers["pointer"](journey.pointers))
             total = total + self.config.teacher_weight * terms["taught"]
         with torch.no_grad():
             terms["j"] = mean_of(hard_iou(journey.masks, batch.masks), batch.visible & batch.known)

@@ -24,7 +24,8 @@ class Journey:
     iou: Tensor  # [F, T] 0..1
     objectness: Tensor  # [F, T] logit
     pointers: Tensor  # [F, T, d]
-    again: Tensor  # [T, S/4, S/4] logits: the first frame seen again, without a prompt, by what was just remembered
+    tokens: Tensor  # [F, T, N, c] of the frames after drawing
+    again: Sighting  # the first frame, seen again without a prompt by what was just remembered
 
 
 class Recollection:
@@ -103,7 +104,7 @@ def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
     frames, tracks = batch.visible.shape
     none = torch.full_like(batch.labels, -1)
     sights: list[Sighting] = []
-    again: Tensor | None = None
+    again: Sighting | None = None
     recollection = Recollection(memory, tracks)
     for frame in range(frames):
         p16, p8, p4 = (maps[frame].float()[batch.clip] for maps in (batch.p16, batch.p8, batch.p4))
@@ -121,15 +122,13 @@ def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
             first.write(latents, torch.zeros_like(seen.pointer), wanted.tolist(), told.tolist())
             held = first.read()
             held.pointer_used = torch.zeros_like(held.pointer_used)
-            look = call(memory.propagate, p16, p8, p4, held, batch.points, none)
-            again, seen.pointer = look.masks, look.pointer
+            again = call(memory.propagate, p16, p8, p4, held, batch.points, none)
+            seen.pointer = again.pointer
         recollection.write(latents, seen.pointer, wanted.tolist(), told.tolist())
         sights.append(seen)
     assert again is not None
-    masks, iou, objectness, pointers = (
-        torch.stack([getattr(s, name) for s in sights]) for name in ("masks", "iou", "objectness", "pointer")
-    )
-    return Journey(masks, iou, objectness, pointers, again)
+    names = ("masks", "iou", "objectness", "pointer", "tokens")
+    return Journey(*(torch.stack([getattr(s, name) for s in sights]) for name in names), again)
 
 
 def _direct(function: Callable[..., Any], *arguments: Any) -> Any:

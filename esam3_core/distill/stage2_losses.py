@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esam3_core.distill.stage2_batches import ClipBatch
@@ -27,7 +27,8 @@ class MemoryWeights:
     iou: float = 1.0
     objectness: float = 1.0
     pointer: float = 0.1
-    again: float = 0.5
+    again: float = 1.0
+    coarse: float = 1.0
 
 
 WEIGHTS = MemoryWeights()
@@ -43,7 +44,7 @@ def memory_losses(journey: Journey, batch: ClipBatch) -> dict[str, Tensor]:
     with torch.no_grad():
         actual = hard_iou(journey.masks, batch.masks)
     objectness = F.binary_cross_entropy_with_logits(journey.objectness, batch.visible.float(), reduction="none")
-    focal_again, dice_again = mask_terms(journey.again, batch.masks[0])
+    focal_again, dice_again = mask_terms(journey.again.masks, batch.masks[0])
     return {
         "focal": mean_of(focal, shows),
         "dice": mean_of(dice, shows),
@@ -52,6 +53,22 @@ def memory_losses(journey: Journey, batch: ClipBatch) -> dict[str, Tensor]:
         "pointer": pointer_term(journey.pointers, batch.visible & batch.known & (journey.objectness > 0)),
         "again": (WEIGHTS.focal * focal_again + WEIGHTS.dice * dice_again).mean(),
     }
+
+
+def coarse_term(journey: Journey, batch: ClipBatch, look: nn.Module) -> Tensor:
+    """What a linear look at the frame's tokens tells of the mask, at stride 16. Through kernels and fine maps alone,
+    gradients hardly reach memory at first, and a young memory learns to draw nothing.
+
+    Args:
+        look: tokens [..., c] -> logit [..., 1].
+    """
+    assert journey.again.tokens is not None
+    tokens = torch.cat([journey.tokens, journey.again.tokens[None]])  # [F + 1, T, N, c]
+    share = F.avg_pool2d(batch.masks, 4)  # [F, T, h, w]
+    logits = look(tokens)[..., 0].unflatten(-1, share.shape[2:])
+    focal, dice = mask_terms(logits, torch.cat([share, share[:1]]))
+    asked = batch.visible & batch.known
+    return mean_of(focal + dice, torch.cat([asked, asked[:1]]))
 
 
 def mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,7 @@ class Sighting:
     iou: Tensor  # [T] 0..1, expected
     objectness: Tensor  # [T] logit, above 0 = visible
     pointer: Tensor  # [T, d]
+    tokens: Tensor | None = None  # [T, N, c], the frame's tokens after drawing; only training looks at them
 
 
 class Memory(nn.Module):
@@ -111,7 +112,7 @@ class Memory(nn.Module):
         masks = torch.gather(drawn.masks, 1, take)[:, 0]
         token = torch.gather(drawn.tokens, 1, told[:, None, None].expand(-1, -1, drawn.tokens.shape[-1]))[:, 0]
         iou = torch.gather(drawn.iou, 1, best[:, None])[:, 0]
-        return Sighting(masks, iou, drawn.objectness, self.point_to(token, drawn.objectness))
+        return Sighting(masks, iou, drawn.objectness, self.point_to(token, drawn.objectness), drawn.image)
 
     def draw(
         self, p16: Tensor, p8: Tensor, p4: Tensor, remembered: Remembered, points: Tensor, labels: Tensor

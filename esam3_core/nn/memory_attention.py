@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from esam3_core.nn.layers import LONG, MLP, attend, attend_long
 from esam3_core.nn.rope import rotate
 
+NEAR = 0.8  # of all channels of queries and keys at first: so a token looks at its own place before it has learnt more
+
 
 class PlacedAttention(nn.Module):
     """Attention with one head, whose queries and some of whose keys are rotated.
@@ -58,6 +60,8 @@ class MemoryLayer(nn.Module):
         self.self_attention = PlacedAttention(width, width, inner) if sees_itself else None
         self.norm2 = nn.LayerNorm(width)
         self.memory_attention = PlacedAttention(width, memory_width, inner)
+        nn.init.constant_(self.memory_attention.query.bias, NEAR)
+        nn.init.constant_(self.memory_attention.key.bias, NEAR)
         self.norm3 = nn.LayerNorm(width)
         self.mlp = MLP(width, ffn, width)
 

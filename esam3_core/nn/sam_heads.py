@@ -24,6 +24,7 @@ class Drawn:
     iou: Tensor  # [T, n] 0..1, expected
     objectness: Tensor  # [T] logit
     tokens: Tensor  # [T, n, c], of which pointers are made
+    image: Tensor  # [T, N, c], the frame's tokens after drawing
 
 
 class MaskDecoder(nn.Module):
@@ -62,14 +63,14 @@ class MaskDecoder(nn.Module):
         own = torch.cat([self.object_token, self.iou_token, self.mask_tokens]).expand(tracks, -1, -1)
         tokens = torch.cat([own, prompts], 1)
         hidden = F.pad((1.0 - seen.to(image.dtype)) * -1e4, (own.shape[1], 0))
-        tokens, image = self.two_way(tokens, image, places, hidden[:, None, None, :])
-        x = image.transpose(1, 2).reshape(tracks, width, *grid)
+        tokens, drawn = self.two_way(tokens, image, places, hidden[:, None, None, :])
+        x = drawn.transpose(1, 2).reshape(tracks, width, *grid)
         x = F.gelu(self.norm8(self.up8(x) + p8))
         x = F.gelu(self.up4(x) + p4)  # [T, fine, 4h, 4w]
         chosen = tokens[:, 2 : 2 + self.count]  # [T, n, c]
         kernels = torch.stack([kernel(chosen[:, i]) for i, kernel in enumerate(self.kernels)], 1)
         masks = (kernels @ x.flatten(2)).reshape(tracks, self.count, *x.shape[2:])
-        return Drawn(masks, self.iou(tokens[:, 1]).sigmoid(), self.objectness(tokens[:, 0])[:, 0], chosen)
+        return Drawn(masks, self.iou(tokens[:, 1]).sigmoid(), self.objectness(tokens[:, 0])[:, 0], chosen, drawn)
 
 
 class SamHeads(nn.Module):
