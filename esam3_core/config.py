@@ -107,6 +107,7 @@ class TrackerConfig:
     memory_age: float = 30.0  # memory: s of image time an unseen track is remembered
     keep_alive: float = 3.0  # memory: s of image time a track is shown while no detection agrees with it
     write_iou: float = 0.5  # memory: expected mask IoU from which a frame is remembered
+    write_every: int = 2  # memory: remember every n-th of these frames, so that the same ring reaches further back
     recondition_score: float = 0.8  # memory: score from which a detection that agrees corrects the memory
 
     def __post_init__(self) -> None:
@@ -126,6 +127,7 @@ class TrackerConfig:
             memory_age=(0, 86400),
             keep_alive=(0, 86400),
             write_iou=(0, 1),
+            write_every=(1, 1000),
             recondition_score=(0, 1),
         )
 

@@ -95,6 +95,9 @@ TRACKER = (
         TrackerConfig, "write_iou", "with memory: expected mask IoU from which a frame is remembered", RUNNING, (0, 1)
     ),
     Spec(
+        TrackerConfig, "write_every", "with memory: every how many of these frames is remembered", RUNNING, (1, 1000)
+    ),
+    Spec(
         TrackerConfig,
         "recondition_score",
         "with memory: score from which a detection that agrees corrects the memory",

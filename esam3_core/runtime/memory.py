@@ -117,6 +117,11 @@ class MemoryBank:
         """Pass on to the next frame: every pointer becomes one frame older."""
         self._frame += 1
 
+    @property
+    def frame(self) -> int:
+        """Frames so far."""
+        return self._frame
+
     def anchored(self, key: int) -> int:
         """How many anchors a track has."""
         return int(self._used[self._row[key], : self.shape.anchors].sum())

@@ -273,7 +273,7 @@ class MemoryRoster(Roster):
         sure = [
             track
             for track in self._tracks
-            if track.visible and not track.suppressed and track.iou >= self.config.write_iou and track.key not in given
+            if self._may_remember(track) and track.key not in given
         ]
         if not sure:
             return
@@ -283,6 +283,11 @@ class MemoryRoster(Roster):
         for track, values in zip(sure, latents, strict=True):
             self.bank.write(track.key, values)
             self.bank.point(track.key, track.pointer)
+
+    def _may_remember(self, track: MemoryTrack) -> bool:
+        """Whether this frame is the track's turn, and what it sees is sure; tracks take turns, so frames cost alike."""
+        turn = (self.bank.frame + track.key) % self.config.write_every == 0
+        return turn and track.visible and not track.suppressed and track.iou >= self.config.write_iou
 
     def _forget(self, gone: Sequence[Any]) -> None:
         super()._forget(gone)

@@ -121,6 +121,16 @@ class TestSettings:
             (track,) = tracker._roster.confirmed
             assert (bank.read([track.key], 1)["memory_age"].max() > 0) == remembered
 
+    def test_write_every_thins_out_what_is_remembered(self, remembering):
+        written = []
+        for every in (1, 2, 4):
+            tracker = remembering.track(["red"], replace(CONFIG, write_every=every, recondition_score=1.0))
+            run(tracker, still(17, RED))
+            (track,) = tracker._roster.confirmed
+            written.append(int(tracker._roster.bank.export([track.key])["writes"][0, 0]))
+        assert written[0] > written[1] > written[2] > 0
+        assert written[0] == 16
+
     def test_recondition_score_decides_which_detection_corrects_memory(self, remembering):
         for score, anchors in ((0.8, 2), (1.0, 1)):
             tracker = remembering.track(["red"], TrackerConfig(recondition_score=score))
