@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +165,9 @@ def costs(student: Student, folder: Path, runtime: RuntimeConfig, runs: int) -> 
         seen = feeds("propagator", config, tracks)
         read = {name: seen[name] for name in attention.inputs}
         times[tracks] = {
-            "attention": milliseconds(lambda read=read: attention.run(read), runs),
-            "propagator": milliseconds(lambda seen=seen: propagator.run(seen), runs),
-            "memorizer": milliseconds(lambda t=tracks: memorizer.run(feeds("memorizer", config, t)), runs),
+            "attention": milliseconds(partial(attention.run, read), runs),
+            "propagator": milliseconds(partial(propagator.run, seen), runs),
+            "memorizer": milliseconds(partial(memorizer.run, feeds("memorizer", config, tracks)), runs),
         }
     pointer_tokens = own.pointers * (config.width // own.width)
     return {
