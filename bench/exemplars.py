@@ -115,7 +115,8 @@ def ask(student: Student, question: Question, way: str) -> Iterator[Pair]:
     image, size = question.sample.image, question.sample.image.shape[:2]
     crops = [CroppedMask.from_full(question.sample.masks[i] > 0) for i in question.hits]
     largest = max(crops, key=lambda crop: crop.area)
-    exemplar = Exemplar(tuple(map(float, largest.roi)), concept=question.noun)
+    x, y, width, height = largest.roi
+    exemplar = Exemplar((float(x), float(y), float(width), float(height)), concept=question.noun)
     names = () if way == "box" else (question.noun,)
     features = student.encode_image(image)
     shown = {} if way == "text" else student.encode_exemplars(features, {question.noun: [exemplar]}, names, size)
