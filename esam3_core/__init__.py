@@ -5,6 +5,7 @@
     found = student.segment(image, ["cup", "red mug"])
     tracker = student.track(["cup"])
     tracks = tracker.step(image, stamp)
+    alike = student.segment(image, [], exemplars=[esam3_core.Exemplar(box=(x, y, w, h), positive=True)])
 
 Nothing heavy is imported before `load` is called.
 """
@@ -12,14 +13,15 @@ Nothing heavy is imported before `load` is called.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from esam3_core.config import RuntimeConfig
+    from esam3_core.runtime.exemplars import Exemplar
     from esam3_core.runtime.student import Student
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["Exemplar", "__version__", "load"]
 
 
 def load(bundle: str | Path = "tabletop", config: RuntimeConfig | None = None) -> Student:
@@ -37,3 +39,12 @@ def load(bundle: str | Path = "tabletop", config: RuntimeConfig | None = None) -
     from esam3_core.runtime.student import Student
 
     return Student.load(bundle, config)
+
+
+def __getattr__(name: str) -> Any:
+    """`Exemplar`, imported when it is first asked for."""
+    if name != "Exemplar":
+        raise AttributeError(f"module 'esam3_core' has no attribute {name!r}")
+    from esam3_core.runtime.exemplars import Exemplar
+
+    return Exemplar

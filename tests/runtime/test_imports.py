@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import esam3_core
+
 FORBIDDEN = ("torch", "timm", "onnx", "mujoco", "rclpy", "sensor_msgs", "esam3_ros", "matplotlib")
 
 
@@ -33,3 +35,10 @@ def test_importing_esam3_is_light():
     script = "import sys, esam3_core; print([name for name in ('numpy', 'cv2', 'onnxruntime') if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_exemplars_are_part_of_the_public_api():
+    shown = esam3_core.Exemplar(box=(4, 5, 30, 40), positive=False)
+    assert shown.box == (4, 5, 30, 40) and not shown.positive
+    with pytest.raises(AttributeError, match="no attribute 'Exemplars'"):
+        esam3_core.Exemplars  # noqa: B018
