@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to a sample before training: crop, flip, light, blur, noise. Hues stay, so colour phrases stay true."""
+"""What is done to a sample before training: crop, flip, light, blur, noise. Phrases stay true: hues are kept, and a
+picture of which somebody says "left" is not flipped."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from esam3_core.data.sample import Label, Sample
 from esam3_core.runtime.preprocess import resize_frame
 
 MIN_KEPT = 0.3  # share of an instance that must survive the crop before it can still be asked for
+SIDES = ("left", "right")  # as they begin "leftmost", "right-hand" and the like
 MIN_SIDE = 6.0  # pixels of the resized frame, shorter side of its box
 
 
@@ -39,7 +41,7 @@ def view(sample: Sample, size: int, rng: np.random.Generator | None) -> View:
         x, y, w, h = crop_box(sample, rng)
         image, masks = image[y : y + h, x : x + w], masks[:, y : y + h, x : x + w]
         ignored = None if ignored is None else ignored[y : y + h, x : x + w]
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and not names_a_side(sample):
             image, masks = image[:, ::-1], masks[:, :, ::-1]
             ignored = None if ignored is None else ignored[:, ::-1]
     small = resize_frame(np.ascontiguousarray(image), size)
@@ -68,6 +70,12 @@ def view(sample: Sample, size: int, rng: np.random.Generator | None) -> View:
         cover,
         _with_labels(sample, kept_labels, hidden),
     )
+
+
+def names_a_side(sample: Sample) -> bool:
+    """Whether a phrase about the picture speaks of left or right."""
+    said = [phrase for label in (*sample.labels, *sample.hidden) for phrase in (*label.phrases, *label.denied)]
+    return any(word.startswith(SIDES) for phrase in (*said, *sample.absent) for word in phrase.split())
 
 
 def _with_labels(sample: Sample, labels: list[Label], hidden: list[Label]) -> Sample:

@@ -76,6 +76,23 @@ def test_no_instance_is_denied_because_a_crop_cut_it(scene: int, seed: int) -> N
             assert near.mean() < 0.01
 
 
+@pytest.mark.parametrize(
+    ("said", "flipped"), [("red ball", True), ("ball on the left", False), ("rightmost ball", False)]
+)
+@pytest.mark.parametrize("where", ["labels", "absent"])
+def test_what_is_said_to_be_left_stays_left(said: str, flipped: bool, where: str) -> None:
+    """A red ball on the left of a blue one, in forty views."""
+    sample = sample_of([Thing("ball", "red", 40, 60, 20), Thing("ball", "blue", 120, 60, 20)])
+    if where == "labels":
+        sample.labels[0] = Label(frozenset({said}))
+    else:
+        sample.absent = (said,)
+    views = [view(sample, INPUT, np.random.default_rng(seed)) for seed in range(40)]
+    both = [seen.boxes[:, 0] for seen in views if len(seen.boxes) == 2]
+    assert len(both) > 10
+    assert any(red > blue for red, blue in both) == flipped
+
+
 def test_without_chance_the_whole_picture_is_seen() -> None:
     things = scatter(3)
     seen = view(sample_of(things), INPUT, None)
