@@ -27,7 +27,7 @@ KEPT_KINDS = frozenset({
     "ReduceMean", "ReduceL2", "ReduceMax", "Exp", "Log", "Pow", "Sqrt", "Reciprocal", "Sin", "Cos", "Sigmoid", "CumSum",
     "TopK", "Range", "NonZero", "GridSample", "Softplus",
 })  # fmt: skip
-NOT_IN_BRAIN = frozenset({"HardSwish"})  # kinds that TensorRT refuses in bfloat16
+NOT_IN_BRAIN = frozenset({"HardSwish", "ConvTranspose"})  # kinds that TensorRT refuses in bfloat16
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Clip", "Max", "Min", "Abs", "Sign", "Neg", "Where"})
 MOVERS = frozenset({
     "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Slice", "Gather", "GatherElements", "GatherND", "Concat", "Expand",

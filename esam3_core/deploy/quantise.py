@@ -7,18 +7,22 @@ products with weights; products of two activations (attention), the last product
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, NodeProto
 from onnx.shape_inference import infer_shapes
 
+from esam3_core.deploy.graph_file import drop_unused
 from esam3_core.deploy.precision import HEADS, WHOLE, head_products
 from esam3_core.deploy.watched import Feeds
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PAIR = ("QuantizeLinear", "DequantizeLinear")
 OPSET = 19  # the first in which scales may be float16; TensorRT 10.3 reads up to 20
 
 
@@ -29,7 +33,8 @@ def quantise(model: ModelProto, graph: str, feeds: Sequence[Feeds], kept: Collec
         model: as `graph_file.read_graph` gives it; it is not changed.
         graph: its name in the bundle.
         feeds: runs on which ranges are measured.
-        kept: names (first output) of nodes that are not quantised.
+        kept: names (first output) of nodes that are not quantised; `unquantise` gives the same without measuring
+            again.
 
     Raises:
         ValueError: there is no run to measure on.
@@ -40,9 +45,8 @@ def quantise(model: ModelProto, graph: str, feeds: Sequence[Feeds], kept: Collec
         raise ValueError(f"int8 needs runs of {graph} to measure ranges on: give a --source in which it runs")
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    left = head_products(model, HEADS) | set(kept)
-    chosen = [node for node in _products(model) if node.output[0] not in left]
-    with tempfile.TemporaryDirectory() as scratch:
+    chosen = quantisable(model)
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
         source, target = Path(scratch) / "single.onnx", Path(scratch) / "int8.onnx"
         onnx.save(model, str(source))
         quantize_static(
@@ -55,20 +59,75 @@ def quantise(model: ModelProto, graph: str, feeds: Sequence[Feeds], kept: Collec
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": list(QUANTISED),
+            },
         )
         made = onnx.load(str(target))
     for entry in made.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = max(entry.version, OPSET)
-    del made.graph.value_info[:]
-    return infer_shapes(made, strict_mode=True)
+    return unquantise(made, model, kept)
 
 
-def _products(model: ModelProto) -> list[NodeProto]:
-    """Nodes that multiply with a weight."""
+def unquantise(made: ModelProto, model: ModelProto, kept: Collection[str]) -> ModelProto:
+    """A quantised graph in which only products with a weight, but for `kept`, read rounded values.
+
+    Args:
+        made: what `quantise` made of `model`; it is not changed.
+        kept: names (first output) of products that read what they read in `model`.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(made)
+    graph = copy.graph
+    before = {node.output[0]: node for node in model.graph.node}
+    rounded = {node.output[0] for node in quantisable(model)} - set(kept)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    there = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in PAIR or node.output[0] in rounded:
+            continue
+        node.input[:] = before[node.output[0]].input
+        missing = {name for name in node.input if name in weights} - there
+        graph.initializer.extend(weights[name] for name in sorted(missing))
+        there |= missing
+    _drop_idle(copy)
+    del graph.value_info[:]
+    return infer_shapes(copy, strict_mode=True)
+
+
+def quantisable(model: ModelProto) -> list[NodeProto]:
+    """The nodes that int8 makes faster: products with a weight, but not the last one of a head."""
+    left = head_products(model, HEADS)
     weights = {tensor.name for tensor in model.graph.initializer}
-    return [node for node in model.graph.node if node.op_type in QUANTISED and node.input[1] in weights]
+    products = [node for node in model.graph.node if node.op_type in QUANTISED and node.input[1] in weights]
+    return [node for node in products if node.output[0] not in left]
+
+
+def _drop_idle(model: ModelProto) -> None:
+    """Remove quantise and dequantise nodes that nobody reads, in place."""
+    graph = model.graph
+    while True:
+        read = {name for node in graph.node for name in node.input} | {port.name for port in graph.output}
+        idle = [node for node in graph.node if node.op_type in PAIR and node.output[0] not in read]
+        if not idle:
+            break
+        for node in idle:
+            graph.node.remove(node)
+    drop_unused(model)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice to preprocess: bundles are simplified already."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 class _Reader:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the nodes of a graph that have to stay in single precision for it to pass its gate.
+"""Finds the nodes of a graph that have to be left out of a precision for it to pass its gate.
 
-The graph is cut into blocks of neighbouring nodes. Each block's own damage is measured with all others in single; the
-worst ones stay single, as few as it takes, and in the end each of them is halved to see which half may go back.
+The graph is cut into blocks of neighbouring nodes. Each block's own damage is measured with all others left out; the
+worst ones stay out, as few as it takes, and in the end each of them is halved to see which half may go back.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import onnx
 from onnx import ModelProto
 
 from esam3_core.deploy.gates import LEAST, Finding, Run, judge, run_graph
-from esam3_core.deploy.precision import NARROW, choose_narrow, emulate
+from esam3_core.deploy.precision import NARROW, WHOLE, choose_narrow, emulate
+from esam3_core.deploy.quantise import quantisable, quantise, unquantise
 from esam3_core.deploy.watched import Feeds
 
 BLOCKS = 12
@@ -26,34 +27,31 @@ BLOCKS = 12
 class Searched:
     """What came of a search."""
 
-    kept: tuple[str, ...]  # nodes that stay single
-    narrow: int  # nodes that are computed narrow
+    kept: tuple[str, ...]  # nodes that are left out
+    narrow: int  # nodes that are computed in the precision
     worst: float  # cosine of the worst output in the worst run
     passed: bool
 
 
 def search(
-    model: ModelProto, graph: str, precision: str, reference: Run, feeds: Sequence[Feeds],
-    say: Callable[[str], None] = lambda _: None,
-) -> Searched:  # fmt: skip
-    """Nodes of a graph that must stay single.
+    candidate: Candidate, reference: Run, feeds: Sequence[Feeds], say: Callable[[str], None] = lambda _: None
+) -> Searched:
+    """Nodes of a graph that must not be computed in the precision: in int8 they are left in half, else in single.
 
     Args:
-        model: as `graph_file.read_graph` gives it.
         reference: a call of the same graph in single precision.
         feeds: runs to judge by.
         say: told what is found.
     """
-    narrow = choose_narrow(model, (), NARROW[precision])
-    ordered = [node.output[0] for node in model.graph.node if node.output[0] in narrow]
+    graph, precision, ordered = candidate.graph, candidate.precision, candidate.nodes
 
     def worst_with(kept: set[str]) -> float:
-        return min(finding.worst for finding in judge_typed(model, graph, precision, kept, reference, feeds))
+        return min(finding.worst for finding in judge_typed(candidate, kept, reference, feeds))
 
     kept: set[str] = set()
     worst = worst_with(kept)
     if worst < LEAST["typed"]:
-        say(f"{graph}: {precision} gives {worst:.5f}, looking for what must stay single")
+        say(f"{graph}: {precision} gives {worst:.5f}, looking for what must be left out")
         blocks = _blocks(ordered)
         damage = sorted(((worst_with(set(ordered) - set(block)), block) for block in blocks), key=lambda pair: pair[0])
         for alone, block in damage:
@@ -69,15 +67,41 @@ def search(
     return Searched(tuple(sorted(kept)), len(ordered) - len(kept), worst, worst >= LEAST["typed"])
 
 
-def judge_typed(
-    model: ModelProto, graph: str, precision: str, kept: set[str] | tuple[str, ...], reference: Run,
-    feeds: Sequence[Feeds],
-) -> list[Finding]:  # fmt: skip
+class Candidate:
+    """A graph in a precision, with any set of nodes left out of it."""
+
+    def __init__(self, model: ModelProto, graph: str, precision: str, feeds: Sequence[Feeds]) -> None:
+        """`nodes` are those that may be left out, in the order of the graph.
+
+        Args:
+            model: as `graph_file.read_graph` gives it.
+            feeds: runs on which the ranges of int8 are measured.
+        """
+        self.graph = graph
+        self.precision = precision
+        self._model = model
+        self._quantised = quantise(model, graph, feeds) if precision == "int8" else None
+        if graph in WHOLE or precision == "fp32":
+            self.nodes: list[str] = []
+        elif precision == "int8":
+            self.nodes = [node.output[0] for node in quantisable(model)]
+        else:
+            narrow = choose_narrow(model, (), NARROW[precision])
+            self.nodes = [node.output[0] for node in model.graph.node if node.output[0] in narrow]
+
+    def emulated(self, kept: Collection[str]) -> ModelProto:
+        """The graph rounding as the precision would, but for `kept`."""
+        if self._quantised is not None:
+            return emulate(unquantise(self._quantised, self._model, kept), self.graph, self.precision)
+        return emulate(self._model, self.graph, self.precision, kept)
+
+
+def judge_typed(candidate: Candidate, kept: Collection[str], reference: Run, feeds: Sequence[Feeds]) -> list[Finding]:
     """The typed gate of one graph, by rounding emulated in ONNX Runtime."""
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"{graph}.onnx"
-        onnx.save(emulate(model, graph, precision, kept), str(path))
-        return judge("typed", graph, reference, run_graph(path), feeds)
+        path = Path(scratch) / f"{candidate.graph}.onnx"
+        onnx.save(candidate.emulated(kept), str(path))
+        return judge("typed", candidate.graph, reference, run_graph(path), feeds)
 
 
 def _blocks(ordered: list[str]) -> list[list[str]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graphs of a bundle with their precision written in, and the record of which nodes had to stay single.
 
-    <bundle>/precision.json    written by `esam3 verify --search`: precision -> graph -> its nodes that stay single
+<bundle>/precision.json    written by `esam3 verify --search`: precision -> graph -> its nodes that stay single
 """
 
 from __future__ import annotations
@@ -51,18 +51,28 @@ def typed_graphs(bundle: Bundle, precision: str, clip: Clip | None = None) -> di
     feeds = record(bundle, clip or Clip()) if precision == "int8" else {}
     typed = {}
     for graph in bundle.graphs:
-        model = prepared(bundle, graph, precision, feeds)
         nodes = tuple(sorted(kept.get(graph, ())))
+        model = prepared(bundle, graph, precision, feeds, nodes)
         sides = [side for shape in dynamic_inputs(model).values() for side in shape if isinstance(side, str)]
         largest = max([DYNAMIC[side][2] for side in sides if side in DYNAMIC], default=1)
-        typed[graph] = TypedFile(type_graph(model, graph, precision, nodes).model, precision, nodes, largest)
+        typed[graph] = TypedFile(
+            type_graph(model, graph, precision, kept_single(precision, nodes)).model, precision, nodes, largest
+        )
     return typed
 
 
-def prepared(bundle: Bundle, graph: str, precision: str, feeds: Mapping[str, Sequence[Feeds]]) -> ModelProto:
-    """One graph as `type_graph` and `emulate` want it: quantised for int8, where it runs in the frames."""
+def prepared(
+    bundle: Bundle, graph: str, precision: str, feeds: Mapping[str, Sequence[Feeds]], kept: Sequence[str] = ()
+) -> ModelProto:
+    """One graph as `type_graph` and `emulate` want it: for int8 quantised but for `kept`, where the frames run it."""
     model = read_graph(bundle.graphs[graph])
-    return quantise(model, graph, feeds[graph]) if precision == "int8" and feeds.get(graph) else model
+    return quantise(model, graph, feeds[graph], kept) if precision == "int8" and feeds.get(graph) else model
+
+
+def kept_single(precision: str, kept: Sequence[str]) -> Sequence[str]:
+    """Nodes that stay single; in int8, those that a search keeps are not quantised, which half precision is enough
+    for."""
+    return () if precision == "int8" else kept
 
 
 def read_kept(bundle: Bundle, precision: str) -> Kept:

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import ModelProto
 
 from esam3_core.config import RuntimeConfig
 from esam3_core.deploy.gates import REFERENCE, Clip, Finding, judge, judge_loop, record, run_engine, run_graph
 from esam3_core.deploy.graph_file import read_graph
 from esam3_core.deploy.machine import describe_machine
 from esam3_core.deploy.precision import emulate
-from esam3_core.deploy.search import judge_typed, search
-from esam3_core.deploy.typed_graphs import prepared, read_kept, write_kept
+from esam3_core.deploy.search import Candidate, judge_typed, search
+from esam3_core.deploy.typed_graphs import kept_single, prepared, read_kept, write_kept
 from esam3_core.deploy.watched import Feeds
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.engines import Engine, OnnxEngine, choose_backend
@@ -38,7 +37,7 @@ class Verdict:
     machine: dict[str, str]
     findings: list[Finding] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # gate -> why it could not be checked here
-    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)  # graph -> nodes left in single beside the rules
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)  # graph -> nodes left out beside the rules
 
     @property
     def failed(self) -> list[Finding]:
@@ -86,20 +85,19 @@ def _torch_gate(bundle: Bundle, feeds: dict[str, list[Feeds]], verdict: Verdict)
         verdict.findings += found
 
 
-def _typed_gate(
-    bundle: Bundle, feeds: dict[str, list[Feeds]], verdict: Verdict, with_search: bool, say: Say
-) -> None:
+def _typed_gate(bundle: Bundle, feeds: dict[str, list[Feeds]], verdict: Verdict, with_search: bool, say: Say) -> None:
     if verdict.precision == "fp32":
         verdict.skipped["typed"] = "fp32 graphs are the bundle's own"
         return
     known = read_kept(bundle, verdict.precision)
     for graph, runs in feeds.items():
-        model, reference = prepared(bundle, graph, verdict.precision, feeds), run_graph(bundle.graphs[graph])
+        model, reference = read_graph(bundle.graphs[graph]), run_graph(bundle.graphs[graph])
+        candidate = Candidate(model, graph, verdict.precision, runs)
         kept = known.get(graph, ())
-        found = judge_typed(model, graph, verdict.precision, kept, reference, runs)
+        found = judge_typed(candidate, kept, reference, runs)
         if with_search and not all(finding.passed for finding in found):
-            kept = search(model, graph, verdict.precision, reference, runs, say).kept
-            found = judge_typed(model, graph, verdict.precision, kept, reference, runs)
+            kept = search(candidate, reference, runs, say).kept
+            found = judge_typed(candidate, kept, reference, runs)
         verdict.kept[graph] = tuple(kept)
         verdict.findings += found
     if with_search:
@@ -117,12 +115,10 @@ def _engine_gate(bundle: Bundle, feeds: dict[str, list[Feeds]], verdict: Verdict
 def _emulated_loop(bundle: Bundle, feeds: dict[str, list[Feeds]], verdict: Verdict) -> Finding:
     """The loop with graphs that round as the precision would."""
     with tempfile.TemporaryDirectory() as scratch:
-        graphs: dict[str, ModelProto] = {
-            graph: prepared(bundle, graph, verdict.precision, feeds) if graph in feeds else read_graph(path)
-            for graph, path in bundle.graphs.items()
-        }
-        for graph, model in graphs.items():
-            rounded = emulate(model, graph, verdict.precision, verdict.kept.get(graph, ()))
+        for graph in bundle.graphs:
+            kept = verdict.kept.get(graph, ())
+            model = prepared(bundle, graph, verdict.precision, feeds, kept)
+            rounded = emulate(model, graph, verdict.precision, kept_single(verdict.precision, kept))
             onnx.save(rounded, str(Path(scratch) / f"{graph}.onnx"))
 
         def replace(path: Path, _: Engine) -> Engine:
@@ -165,7 +161,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             for one in verdict.findings
         ],
         "skipped": verdict.skipped,
-        "kept_single": {graph: list(nodes) for graph, nodes in verdict.kept.items() if nodes},
+        "left_out": {graph: list(nodes) for graph, nodes in verdict.kept.items() if nodes},
     }  # fmt: skip
 
 
@@ -187,6 +183,7 @@ def as_markdown(verdict: Verdict) -> str:
         ),
         "",
         *(f"Not checked here: {gate}: {reason}" for gate, reason in verdict.skipped.items()),
-        *(f"Kept in single precision in {graph}: {len(nodes)} nodes" for graph, nodes in verdict.kept.items() if nodes),
+        *(f"Left out of {verdict.precision} in {graph}: {len(nodes)} nodes"
+          for graph, nodes in verdict.kept.items() if nodes),
     ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from esam3_core.deploy.agreement import cosine
 from esam3_core.deploy.precision import emulate, type_graph
-from esam3_core.deploy.quantise import quantise
+from esam3_core.deploy.quantise import quantise, unquantise
 from esam3_core.deploy.tensorrt_api import BuildOptions, build_engine, find_tensorrt
 from tests.deploy.test_precision import run_feeds
 
@@ -67,6 +67,14 @@ def test_products_with_weights_are_quantised_but_not_attention_or_the_head(netwo
 
 def test_a_kept_node_is_not_quantised(network: ModelProto, feeds: list) -> None:
     assert quantised(quantise(network, "detector", feeds, kept=["c"])) == {"product"}
+
+
+def test_a_node_that_is_left_out_computes_as_before_without_new_ranges(network: ModelProto, feeds: list) -> None:
+    made = quantise(network, "detector", feeds)
+    assert quantised(unquantise(made, network, ["q"])) == {"conv"}
+    np.testing.assert_array_equal(
+        run_feeds(unquantise(made, network, ["c", "q"]), feeds[0]), run_feeds(network, feeds[0])
+    )
 
 
 def test_it_is_symmetric_and_per_channel_as_tensorrt_demands(network: ModelProto, feeds: list) -> None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from esam3_core.deploy.search import judge_typed, search
+from esam3_core.deploy.search import Candidate, judge_typed, search
 from esam3_core.deploy.typed_graphs import RECORD, read_kept, typed_graphs, write_kept
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.errors import BundleError
@@ -44,14 +44,15 @@ def test_only_what_the_gate_demands_stays_single(fragile: ModelProto) -> None:
     def reference(feeds: dict) -> dict:
         return {"features": run_feeds(fragile, feeds)}
 
-    assert not all(one.passed for one in judge_typed(fragile, "g", "fp16", (), reference, FEEDS))
+    candidate = Candidate(fragile, "g", "fp16", FEEDS)
+    assert not all(one.passed for one in judge_typed(candidate, (), reference, FEEDS))
     said: list[str] = []
-    found = search(fragile, "g", "fp16", reference, FEEDS, said.append)
+    found = search(candidate, reference, FEEDS, said.append)
     assert found.passed and found.worst >= 0.999
     assert {"lost", "found"} <= set(found.kept) and len(found.kept) <= 4
     assert found.narrow >= 19
-    assert "looking for what must stay single" in said[0]
-    assert all(one.passed for one in judge_typed(fragile, "g", "fp16", found.kept, reference, FEEDS))
+    assert "looking for what must be left out" in said[0]
+    assert all(one.passed for one in judge_typed(candidate, found.kept, reference, FEEDS))
 
 
 def test_a_graph_that_passes_keeps_nothing(fragile: ModelProto) -> None:
@@ -60,7 +61,8 @@ def test_a_graph_that_passes_keeps_nothing(fragile: ModelProto) -> None:
     next(tensor for tensor in harmless.graph.initializer if tensor.name == "big").CopyFrom(
         numpy_helper.from_array(np.float32(0), "big")
     )
-    assert search(harmless, "g", "fp16", lambda f: {"features": run_feeds(harmless, f)}, FEEDS).kept == ()
+    candidate = Candidate(harmless, "g", "fp16", FEEDS)
+    assert search(candidate, lambda feeds: {"features": run_feeds(harmless, feeds)}, FEEDS).kept == ()
 
 
 def test_what_a_search_found_is_used_and_belongs_to_its_graph(own_colours: Bundle) -> None:
