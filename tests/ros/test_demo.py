@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from esam3_ros.demo import main
 from esam3_ros.demo_nodes import NodeSpec
 from esam3_ros.processes import ChildDiedError, Nodes, command
 from tests.colour_bundle import draw_blobs
+from tests.colour_memory import write_memory_bundle
 
 KEYS = {"frames", "fps", "age_ms_p50", "age_ms_p95", "mean_iou", "id_switches", "tracks"}
 
@@ -48,6 +50,19 @@ def test_a_video_goes_through_the_nodes_and_comes_out_as_pictures_and_numbers(vi
     assert len(lines) == result["frames"] and lines[-1]["tracks"][0]["id"] == 1
     assert [line["frame"] for line in lines] == sorted({line["frame"] for line in lines})
     assert "age_ms_p50" in capsys.readouterr().out
+
+
+def test_with_memory_what_was_hidden_for_long_comes_back_with_its_id(tmp_path):
+    bundle = write_memory_bundle(tmp_path / "bundle")
+    with VideoWriter(tmp_path / "video.mp4", 15.0) as writer:
+        for index in range(60):  # hidden for 1.7 s, longer than max_age
+            writer.write(draw_blobs([] if 20 <= index < 45 else [("red", 200 + 2 * index, 200, 60)]))
+    arguments = ["--source", str(tmp_path / "video.mp4"), "--concept", "red", "--bundle", str(bundle)]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--frames", "60"]) == 0
+    lines = [json.loads(line)["tracks"] for line in (tmp_path / "out/demo.jsonl").read_text().splitlines()]
+    states = [state for state, _ in itertools.groupby(track["state"] for tracks in lines for track in tracks)]
+    assert states == ["new", "tracked", "occluded", "tracked"]
+    assert {track["id"] for tracks in lines for track in tracks} == {1}
 
 
 def test_a_source_that_is_not_there_is_an_error_with_a_name(tmp_path, capsys):
