@@ -22,6 +22,7 @@ from esam3_core.deploy.precision import HEADS, WHOLE, head_products
 from esam3_core.deploy.watched import Feeds
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+EXACT = "_QuantizeLinear_Input"  # ONNX Runtime ends the name of an output so that it rounds on its way out
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 OPSET = 19  # the first in which scales may be float16; TensorRT 10.3 reads up to 20
 
@@ -70,6 +71,7 @@ def quantise(model: ModelProto, graph: str, feeds: Sequence[Feeds], kept: Collec
     for entry in made.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = max(entry.version, OPSET)
+    _free_outputs(made)
     return unquantise(made, model, kept)
 
 
@@ -105,6 +107,20 @@ def quantisable(model: ModelProto) -> list[NodeProto]:
     weights = {tensor.name for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in QUANTISED and node.input[1] in weights]
     return [node for node in products if node.output[0] not in left]
+
+
+def _free_outputs(model: ModelProto) -> None:
+    """Give outputs of the graph that a product reads too back to their makers, in place: only the product rounds."""
+    graph = model.graph
+    for port in graph.output:
+        exact = port.name + EXACT
+        if not any(exact in node.output for node in graph.node):
+            continue
+        rounded = f"{port.name}_rounded"
+        for node in graph.node:  # exact becomes the port, and what was the port becomes rounded
+            names = {exact: port.name, port.name: rounded}
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def _drop_idle(model: ModelProto) -> None:

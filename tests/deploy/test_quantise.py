@@ -77,6 +77,15 @@ def test_a_node_that_is_left_out_computes_as_before_without_new_ranges(network: 
     )
 
 
+def test_an_output_that_a_product_reads_too_is_not_rounded(network: ModelProto, feeds: list) -> None:
+    two = ModelProto()
+    two.CopyFrom(network)
+    two.graph.output.insert(0, helper.make_tensor_value_info("t", TensorProto.FLOAT, [1, 144, 16]))
+    made = unquantise(quantise(two, "detector", feeds), two, ["c"])
+    assert quantised(made) == {"product"}
+    np.testing.assert_array_equal(run_feeds(made, feeds[0]), run_feeds(two, feeds[0]))
+
+
 def test_it_is_symmetric_and_per_channel_as_tensorrt_demands(network: ModelProto, feeds: list) -> None:
     made = quantise(network, "detector", feeds)
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
