@@ -20,9 +20,9 @@ setup: $(BUILT) ## .venv with ROS 2 (a sourced /opt/ros/*, else wheels: ROS_DIST
 	@echo "ready: make demo, make test, or source scripts/env.sh"
 
 .PHONY: demo
-demo: $(BUILT) ## camera, tracker and overlay over real topics; SOURCE=video.mp4 CONCEPT=mug FRAMES=300; writes out/demo.*
+demo: $(BUILT) ## camera, tracker and overlay over real topics; SOURCE=video.mp4 CONCEPT=mug [MASKS=masks.npz] FRAMES=300; writes out/demo.*
 	$(RUN) python -m esam3_ros.demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(CONCEPT),--concept "$(CONCEPT)") \
-	  $(if $(FRAMES),--frames $(FRAMES))
+	  $(if $(FRAMES),--frames $(FRAMES)) $(if $(MASKS),--masks "$(MASKS)")
 
 .PHONY: test
 test: $(BUILT) $(READY_TEST) ## every test, ROS included; ARGS="-k mailbox" is handed to pytest

@@ -3,6 +3,7 @@
 
     python -m esam3_ros.demo                                      # simulated tabletop, with truth
     python -m esam3_ros.demo --source video.mp4 --concept mug     # a video, a folder of images, or a bag
+    python -m esam3_ros.demo --source video.mp4 --concept mug --masks masks.npz    # and how well it agrees with masks
 
 Writes OUT/demo.mp4, demo.png, demo.json and demo.jsonl (one line per frame, as `esam3 track` writes them).
 """
@@ -31,7 +32,7 @@ from esam3_ros.demo_nodes import demo_nodes
 from esam3_ros.demo_pictures import Album
 from esam3_ros.isolation import isolate
 from esam3_ros.processes import ChildDiedError, Nodes
-from esam3_ros.scoring import Scorer, distinct_tracks
+from esam3_ros.scoring import MaskFile, Scorer, distinct_tracks
 
 PATIENCE = 240.0  # s until the first frame must be there: a slow machine needs long to make a scene
 SILENCE = 4.0  # s without a frame after which the source is over
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     concepts = [concept.strip().lower() for concept in options.concept.split(",")]
     specs = demo_nodes(camera, options.concept, options.bundle)
     options.out.mkdir(parents=True, exist_ok=True)
+    masks = MaskFile(options.masks) if options.masks else None
     album, scorer, shots = Album(), Scorer(concepts), []
     with Collector(with_truth=simulated) as collector, Nodes(specs, options.out / "log") as nodes:
         print(f"demo: {options.source}, looking for {', '.join(concepts)}, {options.frames} frames", flush=True)
@@ -74,10 +76,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             print(f"demo: making {camera['clip']} frames first: later all cores belong to the nodes", flush=True)
         for shot in _shots(collector, nodes, options.frames):
             album.add(shot)
-            if shot.ids is not None and shot.instances is not None:
+            if masks is not None and (ids := masks.ids(shot.frame)) is not None:
+                scorer.add(shot.tracks, ids, masks.instances(concepts))
+            elif shot.ids is not None and shot.instances is not None:
                 scorer.add(shot.tracks, shot.ids, shot.instances)
             shots.append(_light(shot))
-    result = _summarise(shots, options, scorer if simulated else None)
+    result = _summarise(shots, options, scorer if simulated or masks else None)
     album.save(options.out, rate=result["fps"] or camera["rate"])
     with (options.out / "demo.jsonl").open("w", encoding="utf-8") as lines:
         records = (frame_record(shot.frame, shot.stamp, shot.tracks) for shot in shots)
@@ -155,6 +159,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     camera = CameraConfig()
     parser.add_argument("--source", default=camera.source, help="scene, a video, a folder of images, or a bag")
     parser.add_argument("--concept", default="cup", help="what to look for, several with commas")
+    parser.add_argument(
+        "--masks", type=Path, metavar="FILE.npz", help="true masks of the object in a video, to compare"
+    )
     parser.add_argument("--bundle", default=NodeConfig().bundle, help="the student: name or path of a bundle")
     parser.add_argument("--frames", type=int, default=300, help="processed frames to wait for (300)")
     parser.add_argument("--rate", type=float, default=camera.rate, help="pictures per second of the scene")
@@ -163,6 +170,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.frames < 1:
         parser.error("--frames must be at least 1")
+    if options.masks and (options.source == SCENE or "," in options.concept):
+        parser.error("--masks holds one object of a video: give --source and one --concept")
     return options
 
 

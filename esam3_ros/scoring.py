@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well the tracks of a simulated camera agree with its truth."""
+"""How well tracks agree with the truth: that of a simulated camera, or masks that somebody drew on a video."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from esam3_core.runtime import CroppedMask, Track, iou_matrix
+from esam3_core.runtime import CroppedMask, SourceError, Track, iou_matrix
 from esam3_ros.conversions import Array
 
 VISIBLE = 0.3  # share of an instance that must be seen for it to count
@@ -79,6 +80,38 @@ class Scorer:
         last = self._last_track.get((concept, instance), track)
         self.id_switches += last != track
         self._last_track[concept, instance] = track
+
+
+class MaskFile:
+    """True masks of one object on some frames of a video.
+
+    The .npz file holds `frames` [n] (indices from 0), `shape` (H, W), and `bits` [n, ...]: `numpy.packbits` of each
+    flattened mask.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises SourceError if the file is missing or holds something else."""
+        try:
+            with np.load(path) as held:
+                frames, shape, bits = held["frames"], held["shape"], held["bits"]
+            self._height, self._width = (int(side) for side in shape)
+            self._bits = dict(zip(frames.tolist(), bits, strict=True))
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise SourceError(
+                f"{path} holds no masks ({error}): give an .npz file with `frames`, `shape` and `bits`"
+            ) from error
+
+    def ids(self, frame: int) -> Array | None:
+        """uint16 [H, W], 1 = the object, 0 = not; None where nobody drew it."""
+        if frame not in self._bits:
+            return None
+        count = self._height * self._width
+        return np.unpackbits(self._bits[frame], count=count).reshape(self._height, self._width).astype(np.uint16)
+
+    @staticmethod
+    def instances(concepts: Sequence[str]) -> list[dict[str, Any]]:
+        """What a `Scorer` wants to know: the object goes by any of the concepts."""
+        return [{"id": 1, "phrases": list(concepts), "visible": 1.0}]
 
 
 def distinct_tracks(frames: Sequence[Collection[Track]]) -> list[dict[str, Any]]:
