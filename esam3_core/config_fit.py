@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 PRECISIONS = ("32-true", "bf16-mixed")
 STRATEGIES = ("ddp", "fsdp")
-TEACHERS = ("none", "sam3", "student")
+TEACHERS = ("none", "sam3", "student", "official")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class FitConfig:
 class TeacherConfig:
     """Who teaches."""
 
-    kind: str = "none"  # sam3: through transformers; student: one of ours
-    path: str = ""  # sam3: folder or name on the hub; student: run, checkpoint or bundle
+    kind: str = "none"  # sam3: through transformers; student: one of ours; official: a released checkpoint
+    path: str = ""  # sam3: folder or name on the hub; student: run, checkpoint or bundle; official: file
     size: int = 0  # side of the teacher's input, pixels; 0 = the teacher's own
     precision: str = "float32"  # float32, bfloat16: of the weights of SAM 3
 

@@ -127,7 +127,13 @@ def open_teacher(config: TeacherConfig) -> Teacher:
         from esam3_core.distill.teacher_student import StudentTeacher
 
         return StudentTeacher.open(config)
-    raise TeacherError("the configuration names no teacher: set teacher.kind to sam3 or student, and teacher.path")
+    if config.kind == "official":
+        from esam3_core.distill.teacher_official import OfficialTeacher
+
+        return OfficialTeacher.open(config)
+    raise TeacherError(
+        "the configuration names no teacher: set teacher.kind to sam3, student or official, and teacher.path"
+    )
 
 
 def freeze(module: nn.Module, precision: str) -> None:
@@ -144,13 +150,13 @@ def fingerprint(module: nn.Module, size: int) -> str:
     return digest.hexdigest()
 
 
-def resized(frames: Tensor, size: int) -> Tensor:
+def resized(frames: Tensor, size: int, antialias: bool = False) -> Tensor:
     """Frames uint8 [B, S', S', 3] at another size, by the same function as on the robot."""
     if frames.shape[1] == frames.shape[2] == size:
         return frames
     from esam3_core.runtime.preprocess import resize_frame
 
-    rows = [torch.from_numpy(resize_frame(frame, size)) for frame in frames.cpu().numpy()]
+    rows = [torch.from_numpy(resize_frame(frame, size, antialias)) for frame in frames.cpu().numpy()]
     return torch.stack(rows).to(frames.device)
 
 

@@ -103,8 +103,8 @@ class StudentTeacher(Teacher):
         out = self.student.detect(features, prompt, pad)
         logits, boxes = out.decoded.logits[-1], out.decoded.boxes[-1]
         best = logits.topk(min(top, logits.shape[1])).indices  # [C, k]
-        queries = _rows(out.decoded.queries[-1], best)
-        boxes = _rows(boxes, best)
+        queries = rows_of(out.decoded.queries[-1], best)
+        boxes = rows_of(boxes, best)
         masks = self.student.detector.masks(queries, boxes, out.pixels)
         grid = features.p16.shape[2:]
         semantic = out.match.reshape(-1, *grid)
@@ -141,7 +141,7 @@ def _tokenizer(run: dict[str, Any], folder: Path) -> Tokenizer:
     return build_clip_tokenizer(from_dict(StudentConfig, run.get("student", {})).text.context)
 
 
-def _rows(values: Tensor, index: Tensor) -> Tensor:
+def rows_of(values: Tensor, index: Tensor) -> Tensor:
     """Rows `index` [C, k] of values [C, Q, n]: [C, k, n]."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 

@@ -11,9 +11,12 @@ import torch
 
 from esam3_core.config import StudentConfig
 from esam3_core.config_fit import TeacherConfig
+from esam3_core.convert.ground import Official
 from esam3_core.distill.teacher import Teacher, TeacherError, open_teacher
+from esam3_core.distill.teacher_official import OfficialTeacher
 from esam3_core.distill.teacher_sam3 import Sam3Teacher, cls_token
 from esam3_core.nn.student import Student
+from tests.convert.small import small_student
 from tests.distill.teachers import write_run
 
 POINTS = torch.tensor([[[0.2, 0.2], [0.7, 0.8], [0.0, 0.0]], [[0.5, 0.5], [0.9, 0.3], [0.4, 0.6]]])
@@ -162,12 +165,33 @@ def test_a_run_its_checkpoint_and_a_bundle_teach(
     assert bundle.prompted_levels == ()
 
 
+def test_an_official_checkpoint_teaches_what_it_finds(frames: torch.Tensor) -> None:
+    """A small one with random weights; it scores and places a phrase as it does when it is asked alone."""
+    student = small_student()
+    teacher = OfficialTeacher(student)
+    levels = {name: value.requires_grad_() for name, value in teacher.features(frames).items()}
+    for name, values in levels.items():
+        assert values.shape == (3, teacher.channels[name], teacher.sides[name], teacher.sides[name]), name
+    found = teacher.concepts(levels, torch.tensor([0, 2]), TEXTS, top=2)
+    for row, picture in enumerate((0, 2)):
+        alone = Official(student).ground(frames[picture].numpy(), TEXTS[row])
+        assert torch.allclose(found.logits[row], alone.logits.sort(descending=True).values[:2], atol=1e-4)
+        assert torch.allclose(found.presence[row], alone.presence, atol=1e-4)
+        best = alone.logits.argsort(descending=True)
+        assert torch.allclose(found.masks[row], alone.mask_logits(best[:2]), atol=1e-3)
+        assert (found.semantic[row] <= alone.mask_logits(best).amax(0) + 1e-3).all()
+    found.semantic.sum().backward()
+    assert all(value.grad is not None and value.grad.abs().max() > 0 for value in levels.values())
+    assert teacher.prompted_levels == () and not any(p.requires_grad for p in student.parameters())
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (TeacherConfig(), "set teacher.kind to sam3 or student"),
+        (TeacherConfig(), "set teacher.kind to sam3, student or official"),
         (TeacherConfig("student", "nowhere"), "no teacher at nowhere"),
         (TeacherConfig("student", "tests"), "it needs student.yaml, or last.pt and config.yaml"),
+        (TeacherConfig("official", "nowhere.pt"), "no teacher at nowhere.pt"),
         (TeacherConfig("sam3", "tests"), "give a folder with config.json and model.safetensors"),
     ],
 )
