@@ -153,7 +153,12 @@ def memory_inputs(graph: str, config: StudentConfig, rows: int, rng: torch.Gener
         "pointer_age": torch.randint(0, 40, (rows, own.pointers), generator=rng).float(),
         "pointer_used": torch.rand(rows, own.pointers, generator=rng) < 0.7,
         "points": torch.rand(rows, own.points, 2, generator=rng),
-        "point_labels": torch.tensor([[1, -1, -1, -1], [2, 3, -1, -1], [-1, -1, -1, -1]])[
-            torch.arange(rows) % 3
-        ][:, : own.points],
+        "point_labels": example_labels(rows, own.points),
     }  # fmt: skip
+
+
+def example_labels(rows: int, room: int) -> Tensor:
+    """Labels of a point, of a box and of nothing, in turn: int64 [rows, room]."""
+    kinds = torch.full((3, max(room, 2)), -1)
+    kinds[0, 0], kinds[1, 0], kinds[1, 1] = 1, 2, 3
+    return kinds[torch.arange(rows) % 3][:, :room]

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from esam3_core.convert.bundle import export_official
 from esam3_core.convert.ground import Official
 from esam3_core.deploy.graphs import example_inputs, graphs_of
 from esam3_core.runtime import Exemplar, Student
 from tests.convert.small import CONFIG, small_student
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_official(small_student(), tmp_path_factory.mktemp("official") / "small", {"checkpoint": "none"})
 
 
 @pytest.mark.parametrize("graph", graphs_of(CONFIG))
