@@ -85,6 +85,7 @@ class TensorRtEngine:
         self._events = [self._driver.event() for _ in range(SETS)]
         self._turn = 0
         self._runs: dict[tuple[Any, ...], int] = {}  # what was run -> how often, or 0 - its graph
+        self._captures = True  # until TensorRT does something that no graph can hold
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         is_input = {name: self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
         self._inputs = {name: self._open_input(trt, name) for name in names if is_input[name]}
@@ -150,17 +151,30 @@ class TensorRtEngine:
             return
         for name, address in places.items():
             self._context.set_tensor_address(name, address)
-        if seen >= CAPTURE_AFTER and len(self._runs) <= MOST_GRAPHS:
-            self._driver.begin_capture(self._stream)
-            enqueued = self._context.execute_async_v3(self._stream)
-            graph = self._driver.end_capture(self._stream)
-            self._runs[key] = -graph
-            self._driver.launch(graph, self._stream)
-        else:
-            enqueued = self._context.execute_async_v3(self._stream)
-            self._runs[key] = seen + 1
-        if not enqueued:
+        if not self._context.execute_async_v3(self._stream):
             raise EngineError(f"TensorRT cannot run an engine: {_log().reason()}")
+        self._runs[key] = seen + 1
+        if self._captures and seen >= CAPTURE_AFTER and len(self._runs) <= MOST_GRAPHS:
+            self._capture(key)
+
+    def _capture(self, key: tuple[Any, ...]) -> None:
+        """Note the work that was just done as a CUDA graph; where that fails, work goes on one by one.
+
+        It has to have been done once with these very shapes: TensorRT sets itself up then, which cannot be noted.
+        """
+        self._driver.begin_capture(self._stream)
+        try:
+            enqueued = self._context.execute_async_v3(self._stream)
+        finally:
+            try:
+                graph = self._driver.end_capture(self._stream)
+            except EngineError as error:
+                graph = 0
+                logger.warning("no CUDA graph: %s", error)
+        if graph and enqueued:
+            self._runs[key] = -graph
+        else:
+            self._captures = False
 
     def _open_input(self, trt: Any, name: str) -> _Port:
         return self._open_port(trt, name, 1, self._largest(name, tuple(self._engine.get_tensor_shape(name))))
