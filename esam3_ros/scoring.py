@@ -27,6 +27,7 @@ class Scorer:
         of a frame and then over the frames that have any. None without such a frame.
     id_switches: how often the track on an instance (IoU of SAME or more) has another id than the last one on it.
     false_tracks: visible tracks per frame that are on no instance of their concept (hardly seen ones included).
+    scored_frames: frames whose truth is known.
     """
 
     def __init__(self, concepts: Sequence[str]) -> None:
@@ -58,6 +59,7 @@ class Scorer:
             "id_switches": self.id_switches,
             "false_tracks": round(self._false / frames, 3),
             "true_instances": round(self._instances / frames, 3),
+            "scored_frames": self._frames,
         }
 
     def _match(

@@ -71,6 +71,7 @@ class VideoWriter:
             codec="libx264",
             quality=None,
             macro_block_size=1,
+            ffmpeg_log_level="error",
             # Browsers want yuv420p, which wants even sides, and the index at the start of the file.
             output_params=["-crf", str(QUALITY), "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"],
         )
