@@ -131,6 +131,8 @@ class Fit:
         self.save()
         if self.log is not None:
             print(self.log.speed(self.step - begun))
+            if self.bad_steps:
+                print(f"{self.bad_steps} steps changed nothing: their loss or gradient was not finite")
             self.log.close()
         if self.config.fit.strategy == "ddp" or self.fabric.world_size == 1:
             self.stage.student.load_state_dict(self.average)

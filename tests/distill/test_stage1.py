@@ -186,21 +186,22 @@ class TestTraining:
     def test_an_interrupted_run_ends_as_if_nothing_had_happened(
         self, tiny_stage1: Stage1Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = dataclasses.replace(tiny_stage1, checkpoint_every=0.0)
+        config = dataclasses.replace(tiny_stage1, steps=4)
         Fit(config, tmp_path / "whole", Stage1(config)).run()
+        config = dataclasses.replace(config, checkpoint_every=0.0)
         stage = Stage1(config)
         learn = stage.loss
 
-        def stop_at_the_fifth(batch: FeatureBatch) -> Any:
-            if batch.number == 4:
+        def stop_at_the_third(batch: FeatureBatch) -> Any:
+            if batch.number == 2:
                 raise KeyboardInterrupt
             return learn(batch)
 
-        monkeypatch.setattr(stage, "loss", stop_at_the_fifth)
+        monkeypatch.setattr(stage, "loss", stop_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             Fit(config, tmp_path / "stopped", stage).run()
         again = Fit(config, tmp_path / "stopped", Stage1(config))
-        assert again.step == 4
+        assert again.step == 2
         again.run()
         assert read_log(tmp_path / "stopped") == read_log(tmp_path / "whole")
         one, other = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("whole", "stopped"))
