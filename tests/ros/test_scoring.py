@@ -31,7 +31,8 @@ def track(number: int, place: int, concept: str = "cup", state: str = "tracked")
 def test_perfect_tracks_score_one():
     scorer = Scorer(["cup"])
     scorer.add([track(1, 0), track(2, 50)], scene(0, 50), [instance(1), instance(2)])
-    assert scorer.result() == {"mean_iou": 1.0, "id_switches": 0, "false_tracks": 0.0, "true_instances": 2.0}
+    scores = {"mean_iou": 1.0, "id_switches": 0, "false_tracks": 0.0, "true_instances": 2.0, "scored_frames": 1}
+    assert scorer.result() == scores
 
 
 def test_an_instance_without_a_track_counts_zero():
