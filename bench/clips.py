@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendered clips that no student has seen: who keeps whose id, and who comes back after being hidden.
+r"""Rendered clips that no student has seen: who keeps whose id, and who comes back after being hidden.
 
-    esam3 scenes render data/clips_held --split held_out --seed 91 --scenes 48 --frames 40 --fps 10
+    esam3 scenes render data/clips_held --busy --split held_out --seed 91 --scenes 48 --frames 40 --fps 10 \
+                        --width 320 --height 240
     python bench/clips.py data/clips_held [--bundle tabletop] [--limit 0] [--detect-every 1] [--json FILE]
+                          [--picture FILE]
 
 Concepts: every noun that is there is searched for in every clip, once with `tracker: iou` and once with `memory`; HOTA,
 identity switches and the recovery of hidden objects. Shown: every object of the first frame is followed from its mask;
@@ -16,11 +18,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from tqdm import tqdm
 
 from esam3_core import load
@@ -36,19 +40,18 @@ from esam3_core.scenes.vocabulary import NOUNS
 
 HIDDEN, RETURN = 0.5, 1.0  # s
 SAME = 0.5  # IoU
+COLOURS = ((255, 176, 0), (40, 180, 255), (230, 60, 150), (90, 220, 90), (160, 110, 255))  # RGB
 
 
-@dataclass
-class Recoveries:
-    """Objects that were hidden and showed again."""
+@dataclass(frozen=True)
+class Return:
+    """An object that was hidden and shows again."""
 
-    hidden: int = 0
-    recovered: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Share that was recovered; nan if none was hidden."""
-        return self.recovered / self.hidden if self.hidden else float("nan")
+    unit: Unit
+    track: int  # that followed it before
+    left: int  # last frame before
+    back: int  # first frame in which it shows again
+    again: int | None  # first frame in which that track follows it again, if soon enough
 
 
 def main() -> None:
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="clips, 0 = all (default: %(default)s)")
     parser.add_argument("--detect-every", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw an object that comes back")
     arguments = parser.parse_args()
     clips = SceneClips(arguments.clips)
     count = min(arguments.limit, len(clips)) if arguments.limit else len(clips)
@@ -68,7 +72,8 @@ def main() -> None:
     print(f"{'tracker':>8}  {'HOTA':>5}  {'DetA':>5}  {'AssA':>5}  {'J&F':>5}  {'switches':>8}  {'false':>6}  back")
     for kind in ("iou", "memory"):
         config = dataclasses.replace(student.bundle.tracker, tracker=kind, detect_every=arguments.detect_every)
-        row = concept_row(student_with(student, config), [clips[i] for i in range(count)], clips.rate)
+        picture = arguments.picture if kind == "memory" else None
+        row = concept_row(student_with(student, config), [clips[i] for i in range(count)], clips.rate, picture)
         result["concepts"][kind] = row
         print(f"{kind:>8}  {100 * row['hota']:5.1f}  {100 * row['det_a']:5.1f}  {100 * row['ass_a']:5.1f}  "
               f"{100 * row['j_and_f']:5.1f}  {row['id_switches']:8}  {row['false_tracks']:6}  "
@@ -86,45 +91,37 @@ def student_with(student: Student, tracker: Any) -> Student:
     return student
 
 
-def concept_row(student: Student, clips: Sequence[Clip], rate: float) -> dict[str, Any]:
-    """Every noun that a clip shows, tracked."""
+def concept_row(student: Student, clips: Sequence[Clip], rate: float, picture: Path | None) -> dict[str, Any]:
+    """Every noun that a clip shows, tracked; a picture of one that comes back."""
     units: list[Unit] = []
     for clip in tqdm(clips, unit="clip", desc=student.bundle.tracker.tracker):
         nouns = sorted({phrase for label in clip.labels.values() for phrase in label.phrases if phrase in NOUNS})
         units += track_phrases(student, clip, [(noun, NOUN) for noun in nouns])
     scores = score_units(units)
-    back = Recoveries()
-    for unit in units:
-        count_recoveries(unit, rate, back)
+    hidden = [one for unit in units for one in returns(unit, rate)]
+    if picture is not None:
+        draw_return(hidden, clips, picture)
     return {
         "hota": scores.tracks.hota, "det_a": scores.tracks.det_a, "ass_a": scores.tracks.ass_a,
         "j_and_f": scores.masks.j_and_f if scores.masks else float("nan"), "id_switches": scores.links.id_switches,
-        "coverage": scores.links.coverage, "false_tracks": scores.links.false_tracks, "hidden": back.hidden,
-        "recovered": back.recovered, "units": len(units),
+        "coverage": scores.links.coverage, "false_tracks": scores.links.false_tracks, "hidden": len(hidden),
+        "recovered": sum(one.again is not None for one in hidden), "units": len(units),
     }  # fmt: skip
 
 
-def count_recoveries(unit: Unit, rate: float, into: Recoveries) -> None:
-    """Look at every time an object of a unit is hidden after it was followed."""
+def returns(unit: Unit, rate: float) -> Iterator[Return]:
+    """Every time an object of a unit was followed, hidden, and showed again."""
     for masklet in unit.truths.values():
-        owner, gap = 0, 0
-        waiting = 0  # frames left in which it may be recovered
-        for frame in unit.frames:
+        owner, last = 0, 0
+        for place, frame in enumerate(unit.frames):
             if frame not in masklet:
-                gap += 1
                 continue
-            if owner and gap >= HIDDEN * rate:
-                into.hidden += 1
-                waiting = max(1, round(RETURN * rate))
-            gap = 0
-            follower = who_follows(unit, frame, masklet[frame])
-            if waiting:
-                waiting -= 1
-                if follower == owner:
-                    into.recovered += 1
-                    waiting = 0
-            if not waiting and follower:
-                owner = follower
+            if owner and place - last > HIDDEN * rate:
+                later = [f for f in unit.frames[place : place + max(1, round(RETURN * rate))] if f in masklet]
+                again = next((f for f in later if who_follows(unit, f, masklet[f]) == owner), None)
+                yield Return(unit, owner, unit.frames[last], frame, again)
+            last = place
+            owner = who_follows(unit, frame, masklet[frame]) or owner
 
 
 def who_follows(unit: Unit, frame: int, crop: CroppedMask) -> int:
@@ -149,6 +146,34 @@ def shown(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
         scores["memory"] += measure_clip(clip, answers, frames).values()
         scores["repeat"] += measure_clip(clip, ((index, first) for index in range(len(clip))), frames).values()
     return {name: mean_scores(values).j_and_f for name, values in scores.items()}
+
+
+def draw_return(hidden: Sequence[Return], clips: Sequence[Clip], picture: Path) -> None:
+    """The longest absence that ended well: before, in between, after."""
+    well = [one for one in hidden if one.again is not None]
+    if not well:
+        print("no object came back: nothing is drawn")
+        return
+    one = max(well, key=lambda one: one.back - one.left)
+    assert one.again is not None
+    clip = next(clip for clip in clips if clip.key == one.unit.clip)
+    middle = np.linspace(one.left, one.again, 4).round().astype(int)
+    chosen = [max(0, one.left - 4), *(int(i) for i in middle), min(len(clip) - 1, one.again + 4)]
+    tiles = []
+    for frame in clip.read(chosen):
+        image = frame.image.copy()
+        for number, masklet in one.unit.tracks.items():
+            if frame.index in masklet:
+                mask = masklet[frame.index].full()
+                image[mask] = (0.45 * image[mask] + 0.55 * np.array(COLOURS[number % len(COLOURS)])).astype(np.uint8)
+                x, y, _, _ = masklet[frame.index].roi
+                cv2.putText(image, str(number), (x, max(12, y)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+        label = f"{one.unit.phrase}, {frame.index / clip.rate:.1f} s"
+        cv2.putText(image, label, (4, image.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
+        tiles.append(image)
+    rows = [np.hstack(tiles[:3]), np.hstack(tiles[3:])]
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(picture), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
 if __name__ == "__main__":

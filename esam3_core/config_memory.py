@@ -21,7 +21,7 @@ class MemoryConfig:
     pointer_span: int = 16  # frames: an older pointer counts as this old
     points: int = 4  # K, points (or corners of boxes) a prompt may have
     exemplars: int = 8  # E, boxes that show one concept
-    latents_global: int = 8  # perceiver: latents that see the whole map
+    latents_global: int = 8  # perceiver: latents that see the whole map; two are means, of the object and of all else
     latents_2d: int = 25  # perceiver: latents with a place of their own, a square number, one per window
     perceiver_layers: int = 2
     encoder_width: int = 64  # channels in which mask and feature are merged

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from esam3_core.config import MemoryConfig, StudentConfig
+from esam3_core.nn.likeness import MEANS, Likeness
 from esam3_core.nn.memory_attention import MemoryAttention, still_waves
 from esam3_core.nn.memory_encoder import MemoryEncoder
 from esam3_core.nn.perceiver import Perceiver
@@ -60,11 +61,13 @@ class Memory(nn.Module):
             raise ValueError("this student has no memory: set memory.kind to perceiver or dense")
         self.config: MemoryConfig = own
         self.encoder = MemoryEncoder(width, own.encoder_width, own.width, own.encoder_layers, own.mask_layers)
-        self.perceiver = (
-            Perceiver(own.width, own.latents_global, own.latents_2d, own.perceiver_layers)
-            if own.kind == "perceiver" else None
-        )  # fmt: skip
         seen = own.token_width
+        self.perceiver = self.likeness = None
+        if own.kind == "perceiver":
+            if own.width != seen or own.latents_global < MEANS:
+                raise ValueError(f"a perceiver needs width = token_width, and at least {MEANS} latents_global")
+            self.perceiver = Perceiver(own.width, own.latents_global - MEANS, own.latents_2d, own.perceiver_layers)
+            self.likeness = Likeness(seen)
         self.narrow = nn.Linear(width, seen) if seen != width else nn.Identity()  # once per frame, for all tracks
         self.attention = MemoryAttention(
             own.attention_layers, own.self_layers, seen, own.width, own.attention_width, own.ffn
@@ -88,13 +91,20 @@ class Memory(nn.Module):
         """
         hard = (masks > 0).to(masks.dtype)
         shown = torch.where(prompted[:, None, None], hard, masks.sigmoid())
-        return self.keep(self.encoder(p16, shown), objectness)
+        kept = self.keep(self.encoder(p16, shown), objectness)
+        if self.likeness is None:
+            return kept
+        unit = self.likeness.unit(self._tokens(p16))
+        share = functional.avg_pool2d(shown[:, None], 4).flatten(1)  # [T, N]
+        return torch.cat([self.likeness.means(unit, share), kept], 1)
 
     def keep(self, merged: Tensor, objectness: Tensor) -> Tensor:
-        """Latents [T, L, m] of what the memory encoder made of a frame [T, m, h, w]; objectness [T] logit."""
+        """Latents of what the memory encoder made of a frame [T, m, h, w]; objectness [T] logit."""
         hidden = (objectness <= 0).to(merged.dtype)[:, None]
         x = merged + (hidden * self.no_object)[..., None, None]
-        return x.flatten(2).transpose(1, 2) if self.perceiver is None else self.perceiver(x)
+        if self.perceiver is None:
+            return x.flatten(2).transpose(1, 2)
+        return self.perceiver(x)
 
     def propagate(
         self, p16: Tensor, p8: Tensor, p4: Tensor, remembered: Remembered, points: Tensor, labels: Tensor
@@ -120,7 +130,22 @@ class Memory(nn.Module):
         """All masks that the heads draw; arguments as for `propagate`."""
         grid = (p16.shape[2], p16.shape[3])
         image = self.condition(p16, remembered)
-        return self.heads(image, p8, p4, points, labels, grid)
+        if self.likeness is None:
+            return self.heads(image, p8, p4, points, labels, grid)
+        unit = self.likeness.unit(self._tokens(p16))
+        looks, place = self.likeness.prompted(unit, points, labels, grid)
+        known = remembered.memory_used.any(1).to(p16.dtype)[:, None]  # [T, 1]
+        means = remembered.memory[:, :, :MEANS]
+        looks = known * self.likeness.remembered(unit, means, remembered.memory_used) + (1 - known) * looks
+        drawn = self.heads(
+            image + self.likeness.into(torch.stack([looks, place], -1)), p8, p4, points, labels, grid
+        )
+        drawn.masks = drawn.masks + self.likeness.logits(looks, place, grid)
+        return drawn
+
+    def _tokens(self, p16: Tensor) -> Tensor:
+        """The frame as tracks see it: [1 or T, N, c]."""
+        return self.narrow(p16.flatten(2).transpose(1, 2))
 
     def point_to(self, token: Tensor, objectness: Tensor) -> Tensor:
         """Object pointers [T, d] of mask tokens [T, c]; a hidden object has the learned one."""
@@ -130,7 +155,7 @@ class Memory(nn.Module):
     def condition(self, p16: Tensor, remembered: Remembered) -> Tensor:
         """Tokens of the frame that know the tracks: [T, N, c]."""
         height, columns = p16.shape[2:]
-        tokens = self.narrow(p16.flatten(2).transpose(1, 2))  # [1, N, c]
+        tokens = self._tokens(p16)  # [1, N, c]
         places = cell_places(height, columns).to(p16)  # [N, 2]
         key, value, used = self._keys(remembered, (height, columns))
         attended = self.attention(

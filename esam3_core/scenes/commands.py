@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from esam3_core.config import SceneConfig
 
 _DEFAULT = SceneConfig()
+BUSY: dict[str, Any] = {
+    "objects": (3, 8), "distractors": (0, 3), "empty": 0.0, "distance": (0.35, 1.1), "elevation": (8.0, 60.0),
+    "sweep": (10.0, 70.0), "movers": 1.0, "kicks": 0.6,
+}  # fmt: skip
+"""Worlds for clips: near and low, so that things hide each other and leave the frame, with hands, pushes and a camera
+that swings."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,6 +54,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULT.fps,
         help="frames per second of world time: low for varied stills, 15..30 for clips (default: %(default)s)",
     )
+    parser.add_argument("--busy", action="store_true", help="things hide each other, leave and come back: for clips")
     parser.add_argument("--quality", choices=("full", "fast"), default=_DEFAULT.quality, help="default: %(default)s")
 
 
@@ -57,6 +65,7 @@ def _config(arguments: argparse.Namespace) -> SceneConfig:
         split=arguments.split,
         fps=arguments.fps,
         quality=arguments.quality,
+        **(BUSY if arguments.busy else {}),
     )
 
 

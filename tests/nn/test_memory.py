@@ -15,7 +15,7 @@ from esam3_core.nn.memory import Memory, Remembered, Sighting
 from esam3_core.nn.student import Student
 
 SMALL = MemoryConfig(
-    kind="perceiver", width=16, ring=3, anchors=1, pointers=3, latents_global=3, latents_2d=4, encoder_width=16,
+    kind="perceiver", width=16, ring=3, anchors=1, pointers=3, latents_global=5, latents_2d=4, encoder_width=16,
     token_width=16, attention_width=16, ffn=32, head_ffn=32, head_heads=2,
 )  # fmt: skip
 TRACKS = 3  # the last one remembers nothing
@@ -150,6 +150,7 @@ def test_an_ambiguous_prompt_gets_the_best_candidate(candidates: int, tiny_confi
 def test_every_weight_of_memory_learns(tiny_config: StudentConfig) -> None:
     config = student_with(tiny_config)
     memory, inputs = build(config).train(), inputs_of(config)
+    memory.heads.masks.objectness.layers[-1].bias.data.fill_(9.0)  # only what is visible has a pointer of its own
     kept = memory.memorise(
         inputs["p16"], torch.randn(TRACKS, 16, 16), torch.tensor([1.0, -1.0, 1.0]), torch.zeros(TRACKS) > 0
     )
@@ -162,6 +163,37 @@ def test_every_weight_of_memory_learns(tiny_config: StudentConfig) -> None:
     (seen.masks.sum() + seen.iou.sum() + seen.objectness.sum() + seen.pointer.sum() + hidden.sum()).backward()
     silent = [name for name, p in memory.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert set(silent) <= {name for name in silent if name.endswith("key.bias")}  # softmax forgets a shift of all keys
+
+
+def test_what_looks_like_the_object_is_drawn_before_anything_is_learnt(tiny_config: StudentConfig) -> None:
+    """A frozen encoder that tells two things apart is enough: the mask of one finds it again where it has moved to."""
+    config = student_with(tiny_config)
+    memory = build(config)
+    here, there = torch.zeros(16, 16), torch.zeros(16, 16)
+    here[0:8, 0:8], there[8:16, 4:12] = 1, 1
+    thing, ground = torch.randn(2, config.width)
+
+    def frame(mask: torch.Tensor) -> torch.Tensor:
+        cells = torch.nn.functional.avg_pool2d(mask[None, None], 4)
+        return cells * thing[:, None, None] + (1 - cells) * ground[:, None, None]
+
+    inputs = inputs_of(config)
+    kept = memory.memorise(frame(here), (2 * here[None] - 1) * 9, torch.ones(1), torch.ones(1) > 0)
+    held = Remembered(
+        kept[:, None], torch.zeros(1, 1).long(), torch.ones(1, 1) > 0,
+        torch.zeros(1, 1, config.width), torch.zeros(1, 1), torch.zeros(1, 1) > 0,
+    )  # fmt: skip
+    none = torch.full((1, 1), -1)
+    with torch.no_grad():
+        seen = memory.propagate(
+            frame(there), 0 * inputs["p8"], 0 * inputs["p4"], held, torch.zeros(1, 1, 2), none
+        ).masks[0]
+        shown = memory.propagate(  # and a box finds it in the frame it is drawn on
+            frame(there), 0 * inputs["p8"], 0 * inputs["p4"], Remembered(**{**vars(held), "memory_used": none > 0}),
+            torch.tensor([[[0.25, 0.5], [0.75, 1.0]]]), torch.tensor([[2, 3]]),
+        ).masks[0]  # fmt: skip
+    for masks in (seen, shown):
+        assert masks[there > 0].mean() > masks[there == 0].mean() + 2
 
 
 def test_a_student_without_memory_has_none(tiny_config: StudentConfig) -> None:
