@@ -124,6 +124,14 @@ def test_arithmetic_before_a_logarithm_stays_single() -> None:
     assert choose_narrow(model) == {"p"}
 
 
+def test_what_tensorrt_lacks_in_bfloat16_stays_single() -> None:
+    model = small_graph(
+        helper.make_node("HardSwish", ["x"], ["a"]), helper.make_node("Mul", ["a", "w"], ["y"]), w=3.0
+    )
+    assert choose_narrow(model, to=TensorProto.BFLOAT16) == {"y"}
+    assert choose_narrow(model, to=HALF) == {"a", "y"}
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown precision 'fp8': choose one of fp32, fp16, bf16, int8"):
         type_graph(small_graph(helper.make_node("Relu", ["x"], ["y"])), "g", "fp8")

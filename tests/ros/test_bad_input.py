@@ -242,6 +242,7 @@ def test_a_bundle_that_cannot_be_loaded_leaves_the_node_unconfigured_with_the_re
         ({"backend": "tensorflow"}, "auto, onnxruntime, tensorrt"),
         ({"device": "tpu"}, "unknown device"),
         ({"backend": "tensorrt", "device": "cpu"}, "backend tensorrt needs a GPU: use device=auto"),
+        ({"backend": "tensorrt"}, "use backend=onnxruntime"),  # this bundle has no engines on any machine
     ],
 )
 def test_a_parameter_that_cannot_be_leaves_the_node_unconfigured_with_the_reason(graph, colours, given, words):
