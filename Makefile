@@ -33,10 +33,13 @@ lint: $(BUILT) $(READY_TEST) ## ruff and mypy
 	$(RUN) ruff check . && mypy
 
 .PHONY: bench
-bench: $(BUILT) $(READY_TEST) ## every script of bench/, results in out/bench/
+bench: $(BUILT) $(READY_TEST) ## every script of bench/ that needs no arguments, results in out/bench/
 	@mkdir -p out/bench
-	@$(RUN) for script in bench/[a-z]*.py; do \
-	  echo "== $$script"; python "$$script" --json "out/bench/$$(basename "$$script" .py).json" || exit 1; done
+	@$(RUN) asking="" failed=""; for script in $$(grep -lF -- '"--json"' bench/*.py); do \
+	  echo "== $$script"; python "$$script" --json "out/bench/$$(basename "$$script" .py).json"; \
+	  case $$? in 0) ;; 2) asking="$$asking $$script" ;; *) failed="$$failed $$script" ;; esac; \
+	done; [ -z "$$asking" ] || echo "bench: these need arguments, see their --help:$$asking"; \
+	[ -z "$$failed" ] || { echo "bench: failed:$$failed" >&2; exit 1; }
 
 .PHONY: clean
 clean: ## removes what was built and made; keeps .venv
