@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An official checkpoint in upstream's PyTorch and here in ONNX Runtime: time and peak memory per image on a CPU.
 
-    python bench/official.py UPSTREAM [--variants ev_m rv_m tv_m] [--runs 3] [--bundles FOLDER] [--json FILE]
+    python bench/official.py UPSTREAM [--variants ev_m rv_m tv_m] [--runs 3] [--checkpoints FOLDER] [--bundles FOLDER]
 
 UPSTREAM is a checkout of https://github.com/SimonZeng7108/efficientsam3, with what it needs installed (iopath, einops,
-omegaconf, psutil beside torch and timm). It makes random weights, which both sides run on the same image; runs take
-turns, and the fastest of each counts. Both sides' detections are compared.
+omegaconf, psutil beside torch and timm). Both sides run the same weights, random ones unless there are checkpoints, on
+the same image; runs take turns, and the fastest of each counts. Both sides' detections are compared.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("upstream", type=Path, help="checkout of EfficientSAM3")
     parser.add_argument("--variants", nargs="+", default=["ev_m", "rv_m", "tv_m"])
     parser.add_argument("--runs", type=int, default=3, help="of each side; the fastest counts")
+    parser.add_argument("--checkpoints", type=Path, help="take VARIANT.pt from here (MobileCLIP-S0, 16 tokens)")
     parser.add_argument("--bundles", type=Path, help="keep the imported bundles here, and take them from here")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
@@ -78,14 +79,15 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, variant: str, scratch: Path) -> dict[str, Any]:
     """Both sides of one variant."""
-    upstream = Side(str(HERE / "official_upstream.py"), str(arguments.upstream), variant, str(CORES))
+    given = [str(arguments.checkpoints / f"{variant}.pt")] if arguments.checkpoints else []
+    upstream = Side(str(HERE / "official_upstream.py"), str(arguments.upstream), variant, str(CORES), *given)
     bundle = (arguments.bundles or scratch) / variant
     if not (bundle / "student.yaml").exists():
-        checkpoint = scratch / f"{variant}_ctx16.pt"
-        upstream("save", path=str(checkpoint))
-        command = [sys.executable, "-W", "ignore", "-m", "esam3_core", "import", str(checkpoint), "--out", str(bundle)]
+        checkpoint = given[0] if given else str(scratch / f"{variant}_ctx16.pt")
+        if not given:
+            upstream("save", path=checkpoint)
+        command = [sys.executable, "-W", "ignore", "-m", "esam3_core", "import", checkpoint, "--out", str(bundle)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        checkpoint.unlink()
     ours = Side(str(HERE / "official_ours.py"), str(bundle), str(CORES))
     image = scratch / "image.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(80, 0).repeat(80, 1))

@@ -32,9 +32,9 @@ STAGES = {
 
 
 class Upstream:
-    """The image model with random weights, which `save` writes for ours to import."""
+    """The image model, its weights those of a checkpoint or random ones, which `save` writes for ours to import."""
 
-    def __init__(self, repository: Path, variant: str, threads: int) -> None:
+    def __init__(self, repository: Path, variant: str, threads: int, checkpoint: str | None = None) -> None:
         sys.path.insert(0, str(repository / "sam3"))
         import torch
 
@@ -47,12 +47,14 @@ class Upstream:
         trunk, size = MODELS[variant]
         self.model = build_efficientsam3_image_model(
             device="cpu", backbone_type=trunk, model_name=size, text_encoder_type="MobileCLIP-S0",
-            text_encoder_context_length=16,
+            text_encoder_context_length=16, checkpoint_path=checkpoint,
         )  # fmt: skip
         for module in self.model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if isinstance(module, torch.nn.BatchNorm2d) and checkpoint is None:
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.8, 1.6)
+        self.model.train()
+        self.model.eval()  # TinyViT keeps attention biases of its first weights otherwise
         self.processor = Sam3Processor(self.model, device="cpu", confidence_threshold=0.0)
         self.spent: dict[str, float] = defaultdict(float)
         for name, module in self.model.named_modules():
@@ -124,5 +126,5 @@ def serve(work: dict[str, Callable[..., dict[str, Any]]]) -> None:
 
 
 if __name__ == "__main__":
-    side = Upstream(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    side = Upstream(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
     serve({"save": side.save, "run": side.run})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upstream's numbers at full size: the variant that has every part, in torch.
 
-`python bench/vectors.py` checks all variants, prompts and tracker runs, in torch and through ONNX Runtime.
+`python -m bench.vectors` checks all variants, prompts and tracker runs, in torch and through ONNX Runtime.
 """
 
 from __future__ import annotations
