@@ -59,10 +59,10 @@ class Cache:
         self.teacher_key = str(stored["teacher"])
         self.entries: dict[str, tuple[Path, dict[str, Any]]] = {}
         missing = []
-        for number, places in enumerate(shards(views, config.shard)):
+        for number in range(shard_count(views, config.shard)):
             path = shard_path(self.folder, number)
             index = read_index(path)
-            if index is None or set(index) != {place.key for place in places}:
+            if index is None or set(index) != {place.key for place in shard_places(views, config.shard, number)}:
                 missing.append(path.name)
                 continue
             self.entries |= {key: (path, where) for key, where in index.items()}
@@ -82,11 +82,14 @@ class Cache:
         return sum(path.stat().st_size for path in {path for path, _ in self.entries.values()})
 
 
-def shards(views: Views, count: int) -> Iterator[list[Place]]:
-    """The views of every shard, `count` each."""
-    places = views.places()
-    for first in range(0, len(places), count):
-        yield places[first : first + count]
+def shard_count(views: Views, size: int) -> int:
+    """How many shards of `size` views there are."""
+    return -(-len(views) // size)
+
+
+def shard_places(views: Views, size: int, number: int) -> list[Place]:
+    """The views of one shard."""
+    return [views.place(i) for i in range(number * size, min((number + 1) * size, len(views)))]
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -133,8 +136,8 @@ def prepare(config: CacheConfig, views: Views, teacher_key: str) -> list[int]:
         draft.replace(folder / DESCRIPTION)
     for torn in folder.glob("*.tmp"):
         torn.unlink(missing_ok=True)
-    count = sum(1 for _ in shards(views, config.shard))
-    return [number for number in range(count) if not is_sound(shard_path(folder, number))]
+    numbers = range(shard_count(views, config.shard))
+    return [number for number in numbers if not is_sound(shard_path(folder, number))]
 
 
 @dataclass(frozen=True)
@@ -168,17 +171,15 @@ def fill_here(config: Stage1Config, threads: int) -> Made:
 def fill(config: Stage1Config, views: Views, teacher: Teacher, device: torch.device) -> Made:
     """Make every shard that is missing."""
     todo = prepare(config.cache, views, teacher.key)
-    places = list(shards(views, config.cache.shard))
-    sizes = [
-        make_shard(config, views, teacher, number, places[number], device) for number in tqdm(todo, unit="shard")
-    ]
-    return Made(sum(len(places[number]) for number in todo), len(todo), sum(sizes))
+    made = [make_shard(config, views, teacher, number, device) for number in tqdm(todo, unit="shard")]
+    return Made(sum(count for count, _ in made), len(todo), sum(size for _, size in made))
 
 
 def make_shard(
-    config: Stage1Config, views: Views, teacher: Teacher, number: int, places: list[Place], device: torch.device
-) -> int:
-    """Ask the teacher about one shard's views and write it; returns its bytes."""
+    config: Stage1Config, views: Views, teacher: Teacher, number: int, device: torch.device
+) -> tuple[int, int]:
+    """Ask the teacher about one shard's views and write it; returns how many views and bytes that are."""
+    places = shard_places(views, config.cache.shard, number)
 
     def records() -> Iterator[tuple[str, Record]]:
         for first in range(0, len(places), TOGETHER):
@@ -186,4 +187,4 @@ def make_shard(
             answers = ask(teacher, [views[p] for p in part], config.cache.levels, config.cache.prompts, device)
             yield from ((p.key, to_record(a, config.cache)) for p, a in zip(part, answers, strict=True))
 
-    return write_shard(shard_path(Path(config.cache.folder), number), records())
+    return len(places), write_shard(shard_path(Path(config.cache.folder), number), records())

@@ -17,7 +17,7 @@ import numpy as np
 
 from esam3_core.config import from_dict, to_dict
 from esam3_core.config_stage1 import Stage1Config
-from esam3_core.distill.cache import Made, make_shard, open_views, prepare, shards
+from esam3_core.distill.cache import Made, make_shard, open_views, prepare
 from esam3_core.distill.teacher import open_teacher
 
 
@@ -36,15 +36,13 @@ class ShardMaker:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.views = open_views(self.config)
         self.teacher = open_teacher(self.config.teacher).to(self.device)
-        self.places = list(shards(self.views, self.config.cache.shard))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Shard numbers {"item": [n]} -> views and bytes of each."""
         made = [
-            make_shard(self.config, self.views, self.teacher, int(number), self.places[number], self.device)
-            for number in batch["item"]
+            make_shard(self.config, self.views, self.teacher, int(number), self.device) for number in batch["item"]
         ]
-        return {"views": [len(self.places[number]) for number in batch["item"]], "bytes": made}
+        return {"views": [count for count, _ in made], "bytes": [size for _, size in made]}
 
 
 def fill_with_ray(config: Stage1Config, threads: int) -> Made:

@@ -48,14 +48,18 @@ class Views:
     def __len__(self) -> int:
         return self.count * sum(len(source) for source in self.sources)
 
+    def place(self, number: int) -> Place:
+        """View `number` of all, 0..len - 1: source after source, picture after picture."""
+        picture, turn = divmod(number, self.count)
+        for index, source in enumerate(self.sources):
+            if picture < len(source):
+                return Place(index, picture, turn)
+            picture -= len(source)
+        raise IndexError(f"there is no view {number}: there are {len(self)}")
+
     def places(self) -> list[Place]:
         """All of them, in order."""
-        return [
-            Place(number, index, turn)
-            for number, source in enumerate(self.sources)
-            for index in range(len(source))
-            for turn in range(self.count)
-        ]
+        return [self.place(number) for number in range(len(self))]
 
     def draw(self, rng: np.random.Generator) -> Place:
         """One of them, by the sources' weights."""
