@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from official_upstream import serve
@@ -23,8 +24,6 @@ class Ours:
 
     def run(self, image: str, concepts: list[str], threshold: float) -> dict[str, Any]:
         """Find concepts; as `Upstream.run`."""
-        from pathlib import Path
-
         picture = read_image(Path(image))
         self.student.detector = dataclasses.replace(self.student.detector, score_threshold=threshold)
         start = time.perf_counter()
@@ -47,4 +46,4 @@ class Ours:
 
 
 if __name__ == "__main__":
-    serve({"run": Ours(sys.argv[1], int(sys.argv[2])).run})
+    serve(lambda: Ours(sys.argv[1], int(sys.argv[2])))

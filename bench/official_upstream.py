@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upstream's side of bench/official.py: EfficientSAM3's own image model on a CPU, in a process of its own.
 
-Reads one JSON request per line from stdin and answers in one line; see `WORK`.
+Reads one JSON request per line from stdin and answers in one line; see `serve`.
 """
 
 from __future__ import annotations
@@ -113,18 +113,18 @@ def _let_torchvision_in(torch: Any) -> None:
         torch.esam3_library = library  # lives as long as torch does
 
 
-def serve(work: dict[str, Callable[..., dict[str, Any]]]) -> None:
-    """Answer requests until stdin ends; each answer tells the peak memory that it took, in MB."""
+def serve(open_side: Callable[[], Any]) -> None:
+    """Open a side and call its methods by request until stdin ends; an answer tells the peak memory too, in MB."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    side = open_side()
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        answer = work[request.pop("do")](**request)
+        answer = getattr(side, request.pop("do"))(**request)
         peak = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmHWM"))
         print(json.dumps({**answer, "peak": int(peak.split()[1]) / 1e3}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    side = Upstream(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
-    serve({"save": side.save, "run": side.run})
+    serve(lambda: Upstream(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))
