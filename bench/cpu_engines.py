@@ -28,7 +28,7 @@ from esam3_core.config import RuntimeConfig
 from esam3_core.deploy.frames import frames
 from esam3_core.deploy.gates import Clip, judge_loop, record
 from esam3_core.deploy.torch_reference import torch_runs
-from esam3_core.deploy.typed_graphs import prepared
+from esam3_core.deploy.typed_graphs import prepared, read_kept
 from esam3_core.runtime.bundle import Bundle, file_digest
 from esam3_core.runtime.engines import Engine, OnnxEngine, watching
 from esam3_core.runtime.student import Student
@@ -137,12 +137,13 @@ def row(name: str, times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 
 def write_int8(bundle: Bundle, feeds: Mapping[str, Sequence[Any]], folder: Path) -> Path:
-    """A bundle with quantise and dequantise nodes; what is between them computes in single."""
+    """A bundle with quantise and dequantise nodes, but for what its precision.json leaves out; the rest is single."""
     shutil.copytree(bundle.folder, folder)
+    kept = read_kept(bundle, "int8")
     card = yaml.safe_load((folder / "student.yaml").read_text(encoding="utf-8"))
     for graph, path in bundle.graphs.items():
         target = folder / path.name
-        onnx.save(prepared(bundle, graph, "int8", feeds), str(target))
+        onnx.save(prepared(bundle, graph, "int8", feeds, kept.get(graph, ())), str(target))
         card["graphs"][graph]["sha256"] = file_digest(target)
     card["name"] = f"{bundle.name}-int8"
     (folder / "student.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")

@@ -34,14 +34,16 @@ class Searched:
 
 
 def search(
-    candidate: Candidate, reference: Run, feeds: Sequence[Feeds], say: Callable[[str], None] = lambda _: None
-) -> Searched:
+    candidate: Candidate, reference: Run, feeds: Sequence[Feeds], say: Callable[[str], None] = lambda _: None,
+    least: float = LEAST["typed"],
+) -> Searched:  # fmt: skip
     """Nodes of a graph that must not be computed in the precision: in int8 they are left in half, else in single.
 
     Args:
         reference: a call of the same graph in single precision.
         feeds: runs to judge by.
         say: told what is found.
+        least: cosine that every output has to reach.
     """
     graph, precision, ordered = candidate.graph, candidate.precision, candidate.nodes
 
@@ -50,7 +52,7 @@ def search(
 
     kept: set[str] = set()
     worst = worst_with(kept)
-    if worst < LEAST["typed"]:
+    if worst < least:
         say(f"{graph}: {precision} gives {worst:.5f}, looking for what must be left out")
         blocks = _blocks(ordered)
         damage = sorted(((worst_with(set(ordered) - set(block)), block) for block in blocks), key=lambda pair: pair[0])
@@ -58,13 +60,13 @@ def search(
             kept |= set(block)
             worst = worst_with(kept)
             say(f"{graph}: without {block[0]} .. {block[-1]} ({alone:.5f} alone): {worst:.5f}")
-            if worst >= LEAST["typed"]:
+            if worst >= least:
                 break
         for _, block in damage:
             for half in (block[: len(block) // 2], block[len(block) // 2 :]):
-                if half and set(half) <= kept and (found := worst_with(kept - set(half))) >= LEAST["typed"]:
+                if half and set(half) <= kept and (found := worst_with(kept - set(half))) >= least:
                     kept, worst = kept - set(half), found
-    return Searched(tuple(sorted(kept)), len(ordered) - len(kept), worst, worst >= LEAST["typed"])
+    return Searched(tuple(sorted(kept)), len(ordered) - len(kept), worst, worst >= least)
 
 
 class Candidate:

@@ -20,7 +20,7 @@ from tests.deploy.test_precision import run_feeds
 @pytest.fixture(scope="module")
 def fragile() -> ModelProto:
     """x -> sum of harmless multiplications, one of which goes through 60000 + x and back."""
-    stored = {"big": 60000.0, "half": 0.5, "two": 2.0}
+    stored = {"big": 60000.0, "half": 0.3, "two": 3.3}
     nodes = [
         helper.make_node("Add", ["x", "big"], ["lost"]),
         helper.make_node("Sub", ["lost", "big"], ["found"]),
@@ -53,6 +53,13 @@ def test_only_what_the_gate_demands_stays_single(fragile: ModelProto) -> None:
     assert found.narrow >= 19
     assert "looking for what must be left out" in said[0]
     assert all(one.passed for one in judge_typed(candidate, found.kept, reference, FEEDS))
+
+
+def test_a_higher_bar_leaves_out_more(fragile: ModelProto) -> None:
+    """What a search does when the graphs pass alone but the loop does not."""
+    candidate = Candidate(fragile, "g", "fp16", FEEDS)
+    found = search(candidate, lambda feeds: {"features": run_feeds(fragile, feeds)}, FEEDS, least=1 - 1e-9)
+    assert found.worst >= 1 - 1e-9 and len(found.kept) > 4
 
 
 def test_a_graph_that_passes_keeps_nothing(fragile: ModelProto) -> None:
