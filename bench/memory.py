@@ -6,7 +6,7 @@
 Weights do not change the time, so `dense` is a random student of the bundle's sizes, and so is the whole student where
 the bundle has no memory. `attention` is memory attention alone, `step` the propagator, the memorizer and the bank.
 `--frames` compares an early frame with a late one, `--loop` the closed loops of torch and ONNX Runtime on our own
-pictures; 0 leaves a part out.
+pictures; 0 leaves a part out. The cost of one more track counts the memorizer by TrackerConfig's `write_every`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from esam3_core.config import MemoryConfig, RuntimeConfig, StudentConfig
+from esam3_core.config import MemoryConfig, RuntimeConfig, StudentConfig, TrackerConfig
 from esam3_core.deploy.export import export_graph, prepare
 from esam3_core.deploy.frames import wander
 from esam3_core.deploy.graphs import GraphSpec, example_inputs, graphs_of
@@ -272,11 +272,12 @@ def closed_loop(
 
 def print_costs(name: str, config: StudentConfig, rows: list[dict[str, Any]], image: float) -> None:
     """One line per kind and number of tracks."""
+    every = TrackerConfig().write_every
     print(f"{name}: {config.variant}, {config.size} x {config.size} pixels, image encoder {image:.1f} ms")
     print(f"{'memory':>10}  {'tokens':>14}  {'KiB':>7}  {'tracks':>6}  {'attention':>9}  {'propagator':>10}  "
           f"{'memorizer':>9}  {'one more track / image encoder':>30}")  # fmt: skip
     for row in rows:
-        one, many = (row["times"][n]["propagator"] + row["times"][n]["memorizer"] for n in (1, TRACKS[-1]))
+        one, many = (row["times"][n]["propagator"] + row["times"][n]["memorizer"] / every for n in (1, TRACKS[-1]))
         row["extra_share"] = (many - one) / (TRACKS[-1] - 1) / image
         for tracks, times in row["times"].items():
             tokens = f"{row['tokens_per_frame']} / {row['tokens_per_track']}" if tracks == 1 else ""
