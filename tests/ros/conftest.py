@@ -37,7 +37,7 @@ from esam3_ros.conversions import to_image  # noqa: E402
 from esam3_ros.tracker import TrackerNode  # noqa: E402
 from tests.colour_bundle import draw_blobs, write_colour_bundle  # noqa: E402
 
-PATIENCE = 15.0  # s: far more than anything takes, so that a busy machine fails no test
+PATIENCE = 60.0  # s: far more than anything takes, so that a busy machine fails no test
 _numbers = itertools.count()
 
 
@@ -145,6 +145,11 @@ class Graph:
             return condition()
 
         return wait_for(step, what, patience)
+
+    def process(self, results: list[TrackArray], picture: np.ndarray | None = None, stamp: Time | None = None) -> Any:
+        """Publish one picture and wait for its result; the tracker must listen with a fixed reliability."""
+        shown = self.show(picture, stamp).header.stamp
+        return wait_for(lambda: next((one for one in results if one.header.stamp == shown), None), "the frame's result")
 
     def status(self, part: str) -> DiagnosticStatus:
         """The newest diagnostics of the tracker's `part`; an empty one before the first."""

@@ -93,12 +93,12 @@ def test_ctrl_c_ends_every_process_of_the_demo(video, colours, tmp_path):
     line = [sys.executable, "-m", "esam3_ros.demo", "--source", str(video), "--bundle", str(colours)]
     demo = subprocess.Popen([*line, "--out", str(tmp_path / "out")], start_new_session=True)
     children: set[int] = set()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while len(children) < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
         children = _children(demo.pid)
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(20) == 130
+    assert demo.wait(60) == 130
     assert len(children) == 3 and not any(_alive(pid) for pid in children)
 
 
@@ -109,7 +109,7 @@ def test_parameters_keep_their_types_on_the_command_line(tmp_path):
 
 
 def _check_for_a_while(nodes: Nodes) -> None:
-    for _ in range(200):
+    for _ in range(600):
         nodes.check()
         time.sleep(0.1)
 
