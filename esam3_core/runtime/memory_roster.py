@@ -231,11 +231,16 @@ class MemoryRoster(Roster):
         track.found, track.agreed_at = True, frame.stamp
         if correct:
             self._take(track, detection, frame)
+        elif detection.score > track.iou:
+            self._show(track, detection, frame)  # of two masks that agree, the one that is surer of itself
         return correct
 
-    def _take(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> None:
+    def _show(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> None:
         track.show(detection.crop, frame.stamp)
         track.logits = mask_logits(detection.crop, self.engines.side)
+
+    def _take(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> None:
+        self._show(track, detection, frame)
         track.corrected_at, track.suppressed = frame.stamp, False
 
     def _start(self, detections: Sequence[Detection], frame: SeenFrame) -> list[MemoryTrack]:
