@@ -18,7 +18,10 @@ import numpy as np
 from esam3_core.config import from_dict, to_dict
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.distill.cache import Made, make_shard, open_views, prepare
+from esam3_core.distill.cache_shard import CacheError
 from esam3_core.distill.teacher import open_teacher
+
+ATTEMPTS = 2  # to start Ray
 
 
 class ShardMaker:
@@ -59,7 +62,7 @@ def fill_with_ray(config: Stage1Config, threads: int) -> Made:
         return Made(0, 0, 0)
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        _start(ray)
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         threads = min(threads, int(ray.cluster_resources()["CPU"]))
@@ -77,6 +80,23 @@ def fill_with_ray(config: Stage1Config, threads: int) -> Made:
         if started:
             ray.shutdown()
     return Made(sum(row["views"] for row in rows), len(rows), sum(row["bytes"] for row in rows))
+
+
+def _start(ray: Any) -> None:
+    """Join the cluster of RAY_ADDRESS, or start one here; Ray waits half a minute for itself, which a busy machine may
+    not give it."""
+    reason: Exception | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+            return
+        except Exception as error:  # Ray raises no more special one
+            ray.shutdown()
+            reason = error
+    raise CacheError(
+        f"Ray did not start ({reason}): give it a machine that is less busy, start a cluster with `ray start --head` and "
+        "set RAY_ADDRESS, or leave --ray out"
+    ) from reason
 
 
 def absolute(config: Stage1Config) -> Stage1Config:

@@ -242,7 +242,10 @@ def test_ray_fills_a_cache_with_the_same_bytes(
     for name in ("000001.bin", "000001.json"):
         shutil.copy2(tmp_path / "alone" / name, folder / name)
     kept = (folder / "000001.bin").stat().st_mtime_ns
-    assert main(["cache", str(write_yaml(config, tmp_path / "run.yaml")), "--threads", "1", "--ray"]) == 0
-    assert "17 views in 4 shards made" in capsys.readouterr().out
+    status = main(["cache", str(write_yaml(config, tmp_path / "run.yaml")), "--threads", "1", "--ray"])
+    told = capsys.readouterr()
+    if "Ray did not start" in told.err:
+        pytest.skip(told.err)  # Ray gives itself 30 s to start, whatever else the machine has to do
+    assert status == 0 and "17 views in 4 shards made" in told.out
     assert bytes_of(folder) == bytes_of(tmp_path / "alone")
     assert (folder / "000001.bin").stat().st_mtime_ns == kept
