@@ -94,7 +94,7 @@ def _start(ray: Any) -> None:
             ray.shutdown()
             reason = error
     raise CacheError(
-        f"Ray did not start ({reason}): give it a machine that is less busy, start a cluster with `ray start --head` and "
+        f"Ray did not start ({reason}): give it a less busy machine, start a cluster with `ray start --head` and "
         "set RAY_ADDRESS, or leave --ray out"
     ) from reason
 
