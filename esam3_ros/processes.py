@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -19,6 +21,7 @@ import yaml
 from esam3_ros.demo_nodes import NodeSpec
 
 TAIL = 15  # lines of a log that a report shows
+PUT_OFF = (signal.SIGINT, signal.SIGTERM)
 GRACE = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))  # s to end after each
 
 
@@ -40,7 +43,8 @@ class Nodes:
         self._logs.mkdir(parents=True, exist_ok=True)
         try:
             for spec in self._specs:
-                self._start(spec)
+                with _uninterrupted():
+                    self._start(spec)
         except BaseException:
             self.stop()
             raise
@@ -92,6 +96,23 @@ class Nodes:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._children.append((spec, child, log))
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM: between the start of a child and its entry in the list they would orphan it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread
+        return
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in PUT_OFF}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def command(spec: NodeSpec, folder: Path) -> list[str]:

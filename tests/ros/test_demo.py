@@ -102,6 +102,21 @@ def test_ctrl_c_ends_every_process_of_the_demo(video, colours, tmp_path):
     assert len(children) == 3 and not any(_alive(pid) for pid in children)
 
 
+def test_ctrl_c_while_a_node_is_started_orphans_nobody(tmp_path, monkeypatch):
+    started = []
+
+    def interrupted(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt), Nodes([NodeSpec("overlay", "/")], tmp_path):
+        pass
+    assert [child.poll() is not None for child in started] == [True]
+
+
 def test_parameters_keep_their_types_on_the_command_line(tmp_path):
     line = command(NodeSpec("tracker", "/esam3", {"concepts": "5"}, (("image", "/camera"),)), tmp_path)
     assert line[1:3] == ["-m", "esam3_ros.tracker"] and "image:=/camera" in line
