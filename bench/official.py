@@ -24,6 +24,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 CORES = 2
+WIDTH, HEIGHT, CELL = 1280, 720, 80  # of the image and of its squares of one colour, pixels
 CONCEPTS = ("cup", "red mug", "book", "green bottle")
 COUNTS = (1, 4)  # concepts at a time
 SIDES = ("upstream", "ours")
@@ -34,6 +35,7 @@ class Side:
     """A process that answers requests."""
 
     def __init__(self, *command: str) -> None:
+        self._name = Path(command[0]).name
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -52,7 +54,7 @@ class Side:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self._process.args} ended with {self._process.wait()}: see above")
+            raise SystemExit(f"{self._name} ended with {self._process.wait()}: see above")
         return json.loads(line)
 
 
@@ -90,7 +92,8 @@ def measure(arguments: argparse.Namespace, variant: str, scratch: Path) -> dict[
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     ours = Side(str(HERE / "official_ours.py"), str(bundle), str(CORES))
     image = scratch / "image.png"
-    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(80, 0).repeat(80, 1))
+    cells = np.random.default_rng(0).integers(0, 256, (HEIGHT // CELL, WIDTH // CELL, 3), np.uint8)
+    cv2.imwrite(str(image), cells.repeat(CELL, 0).repeat(CELL, 1))
     scores = upstream("run", image=str(image), concepts=CONCEPTS[:1], threshold=0.0)["found"][0]["scores"]
     request = {"image": str(image), "threshold": (scores[KEPT - 1] + scores[KEPT]) / 2}
     result: dict[str, Any] = {"variant": variant, "threshold": request["threshold"], "counts": {}}
@@ -114,14 +117,20 @@ def difference(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]
     worst = {"number": float(sum(abs(len(a["scores"]) - len(b["scores"])) for a, b in pairs))}
     for name in ("scores", "boxes", "areas"):
         both = [(x, y) for a, b in pairs for x, y in zip(a[name], b[name], strict=False)]
-        gaps = [np.abs(np.array(x) - np.array(y)).max() for x, y in both]
+        gaps = [np.abs(inside(x) - inside(y)).max() for x, y in both]
         worst[name] = float(max(gaps, default=0.0))
     return worst
 
 
+def inside(values: Any) -> np.ndarray:
+    """A number, or a box x0, y0, x1, y1 cut at the borders of the image, as our detections are."""
+    array = np.array(values, float)
+    return np.clip(array, 0, [WIDTH, HEIGHT, WIDTH, HEIGHT]) if array.ndim else array
+
+
 def report(result: dict[str, Any]) -> None:
     """Two tables of one variant."""
-    print(f"\n{result['variant']}: one image of 1280 x 720, {CORES} cores")
+    print(f"\n{result['variant']}: one image of {WIDTH} x {HEIGHT}, {CORES} cores")
     print("concepts  upstream s   ours s  faster  upstream MB  ours MB  differences")
     for count, sides in result["counts"].items():
         theirs, ours = sides["upstream"], sides["ours"]

@@ -94,12 +94,15 @@ class Upstream:
         return {"seconds": seconds, "stages": stages, "found": found}
 
     def _watch(self, module: Any, name: str) -> None:
-        started: list[float] = []
-        module.register_forward_pre_hook(lambda *_: started.append(time.perf_counter()))
-        module.register_forward_hook(lambda *_: self._add(name, started.pop()))
+        inner = module.forward  # hooks would miss the calls that upstream makes to it directly
 
-    def _add(self, name: str, start: float) -> None:
-        self.spent[name] += time.perf_counter() - start
+        def forward(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            result = inner(*given, **named)
+            self.spent[name] += time.perf_counter() - start
+            return result
+
+        module.forward = forward
 
 
 def _let_torchvision_in(torch: Any) -> None:

@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,13 +41,13 @@ def main() -> None:
     mask = np.zeros(SIZE, bool)
     mask[240:480, 400:640] = True
     tracker.add(picture, 0.0, mask=mask)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number in range(1, arguments.frames + 1):
         start = time.perf_counter()
         tracks = tracker.step(np.roll(picture, SHIFT * number, axis=1), number / RATE)
-        row = {"frame": number, "s": time.perf_counter() - start, "rss": resident(), "tracks": len(tracks)}
-        rows.append({**row, "stages": dict(tracker.timings)})
-        print(f"frame {number:3}: {row['s']:6.2f} s, {row['rss']:6.0f} MB, {row['tracks']} tracks", flush=True)
+        spent = time.perf_counter() - start
+        rows.append({"frame": number, "s": spent, "rss": resident(), "stages": dict(tracker.timings)})
+        print(f"frame {number:3}: {spent:6.2f} s, {resident():6.0f} MB, {len(tracks)} tracks", flush=True)
     early, last = rows[len(rows) // 3], rows[-1]["stages"]
     print(f"median {statistics.median(row['s'] for row in rows):.2f} s per frame; memory {early['rss']:.0f} MB after a "
           f"third of the frames, {rows[-1]['rss']:.0f} MB at the end")

@@ -85,19 +85,20 @@ def in_torch(name: str, student: Student) -> Iterator[Row]:
         wanted = expected(name, part)
         found = official.ground(image, str(wanted["prompt"]), boxes=wanted.get("box_cxcywh"))
         tokens = torch.from_numpy(wanted["tokens"].reshape(1, -1)).long()
-        ours = {
+        said = {
             "text_features": student.text_encoder(tokens), "memory": found.grounded.tokens[0],
             "queries": found.grounded.decoded.queries[-1], "pred_logits": found.logits,
             "presence_logit": found.presence, "pred_boxes": found.boxes, "scores": found.scores,
-            "top5_masks": found.mask_logits(wanted["top5"]), "masks_all": found.mask_logits(range(len(found.logits))),
+            "top5_masks": found.mask_logits(wanted["top5"].tolist()),
+            "masks_all": found.mask_logits(range(len(found.logits))),
         }  # fmt: skip
-        for array, value in ours.items():
+        for array, value in said.items():
             yield part, array, excess(array, value, wanted)
     for part in parts(name, "tracker_"):
         run, memory, wanted = part.removeprefix("tracker_"), student.memory, expected(name, part)
         assert isinstance(memory, Sam3Memory)
-        for number, ours in enumerate(steps(memory, run, lambda n: see(student, SEED, n), RUNS[run])):
-            for array, value in ours.items():
+        for number, told in enumerate(steps(memory, run, lambda n: see(student, SEED, n), RUNS[run])):
+            for array, value in told.items():
                 yield part, f"frame{number}_{array}", excess(f"frame{number}_{array}", value, wanted)
 
 

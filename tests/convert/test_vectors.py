@@ -37,7 +37,7 @@ def test_a_phrase_and_a_box_find_what_they_find_upstream(whole: Imported) -> Non
     found = student.ground(rule().image(2026), str(wanted["prompt"]), boxes=wanted["box_cxcywh"])
     ours = {
         "memory": found.grounded.tokens[0], "pred_logits": found.logits, "presence_logit": found.presence,
-        "pred_boxes": found.boxes, "scores": found.scores, "top5_masks": found.mask_logits(wanted["top5"]),
+        "pred_boxes": found.boxes, "scores": found.scores, "top5_masks": found.mask_logits(wanted["top5"].tolist()),
     }  # fmt: skip
     for name, value in ours.items():
         assert excess(name, value, wanted) < 1, name
