@@ -17,6 +17,7 @@ from esam3_core.deploy.export import export_bundle, sha256
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, collect, fit_shifts
 from esam3_core.distill.commands import read_config, read_run
+from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
 from esam3_core.scenes.vocabulary import NOUNS
 
@@ -36,7 +37,7 @@ def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
     config = read_config(folder / "config.yaml")
     student = Student(config.student)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    student.load_state_dict(state["average"])
+    start_from(student, checkpoint)
     return student.eval(), config, int(state["step"])
 
 

@@ -168,7 +168,8 @@ class Stage3(Stage):
 def start_from(student: Student, start: Path) -> None:
     """Give a student the weights of another run (its folder or checkpoint), or of a bundle's folder.
 
-    Memory and exemplar encoder stay new where the start has none, and are left out where the student has none.
+    Memory and exemplar encoder stay new where the start has none or one of other sizes, and are left out where the
+    student has none.
 
     Raises:
         ValueError: any other weight is missing.
@@ -182,7 +183,11 @@ def start_from(student: Student, start: Path) -> None:
     lacking = [name for name in own if name not in weights and not name.startswith(ADDED)]
     if lacking:
         raise ValueError(f"{checkpoint} lacks {lacking[0]}: it was trained with another student section")
-    student.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
+    known = {
+        name: value for name, value in weights.items()
+        if name in own and not (name.startswith(ADDED) and value.shape != own[name].shape)
+    }  # fmt: skip
+    student.load_state_dict(known, strict=False)
 
 
 def open_source(source: SourceConfig) -> Source:

@@ -328,6 +328,26 @@ def test_a_memory_can_go_on_with_another_encoder(
         Stage2(dataclasses.replace(config, memory_start=str(tmp_path)))
 
 
+def test_a_run_of_stage_3_with_a_memory_of_other_sizes_is_still_a_start(
+    config: Stage2Config, tiny_config: StudentConfig, tmp_path: Path
+) -> None:
+    """It has never trained that memory, and another version may have other sizes."""
+    old = Student(dataclasses.replace(tiny_config, memory=dataclasses.replace(MEMORY, ring=5, latents_2d=9)))
+    torch.save({"average": old.state_dict(), "step": 3}, tmp_path / "last.pt")
+    student = Student(config.student)
+    start_from(student, tmp_path)
+    assert torch.equal(student.state_dict()["memory.narrow.weight"], old.state_dict()["memory.narrow.weight"])
+    wrong = Student(dataclasses.replace(config.student, queries=4, decoder_layers=1))
+    with pytest.raises(ValueError, match="another student section"):
+        start_from(Student(config.student), _saved(wrong, tmp_path / "wrong"))
+
+
+def _saved(student: Student, folder: Path) -> Path:
+    folder.mkdir()
+    torch.save({"average": student.state_dict(), "step": 0}, folder / "last.pt")
+    return folder
+
+
 def test_a_memory_that_learnt_nothing_is_not_released(
     tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
 ) -> None:
