@@ -20,7 +20,7 @@ class ClipSourceConfig:
     kind: str = "scenes"  # scenes, sav, davis, lvos; stills: pictures that become clips by moving crops and occluders
     weight: float = 1.0  # how often it is drawn, against the others
     clips: int = 0  # at most so many; stills: so many are made; 0 = all, or one per picture
-    frames: int = 12  # of a clip that is made of a still; of another one at most, 0 = all
+    frames: int = 12  # of a clip that is made of a still; annotated ones of another at most, 0 = all
 
     def __post_init__(self) -> None:
         if self.kind not in CLIP_KINDS:

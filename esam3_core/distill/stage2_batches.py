@@ -84,19 +84,15 @@ class Stage2Batches:
         ready = np.flatnonzero(areas[path[0]] >= max(MIN_START * cells, MIN_CELLS))
         if not len(ready):
             return None
-        clip = cache.read(index, path)
-        if not clip.known[0]:
-            return None
-        return _Part((source, index), clip, rng.permutation(ready)[:room])
+        return _Part((source, index), cache.read(index, path), rng.permutation(ready)[:room])
 
     def _collate(self, parts: list[_Part], rng: np.random.Generator) -> ClipBatch:
-        frames = len(parts[0].clip.known)
+        frames = len(parts[0].clip.masks)
         clip = np.concatenate([np.full(len(p.rows), i) for i, p in enumerate(parts)])
         scene = _Scene(
             {name: torch.stack([getattr(p.clip, name) for p in parts], 1) for name in MAPS},
             np.stack([p.clip.thumbs for p in parts], 1),
             np.concatenate([p.clip.masks[:, p.rows] for p in parts], 1),
-            np.concatenate([np.repeat(p.clip.known[:, None], len(p.rows), 1) for p in parts], 1),
             _joined(parts),
         )
         for place, part in enumerate(parts):
@@ -104,18 +100,29 @@ class Stage2Batches:
             if other.key != part.key and rng.random() < self.config.away:
                 _look_away(scene, place, np.flatnonzero(clip == place), other, _stretch(rng, frames), rng)
         cells = scene.masks.sum((2, 3))  # [F, T]
-        known = scene.known & ((cells == 0) | (cells >= MIN_CELLS))
+        known = (cells == 0) | (cells >= MIN_CELLS)
         masks = functional.avg_pool2d(torch.from_numpy(scene.masks.astype(np.float32)), 2)
         given, points, labels = self._prompts(scene.masks, known, cells, rng)
         rough = masks.clone()
         for frame, track in np.argwhere(given):
             rough[frame, track] = torch.from_numpy(roughened(masks[frame, track].numpy(), rng))
         written = rng.random(cells.shape) >= self.config.unwritten
-        told = (torch.from_numpy(x) for x in (cells > 0, known, given))
         return ClipBatch(
-            *scene.maps.values(), torch.from_numpy(clip), masks, *told, rough, torch.from_numpy(points),
-            torch.from_numpy(labels), torch.from_numpy(written), scene.taught, scene.thumbs,
-        )  # fmt: skip
+            p16=scene.maps["p16"],
+            p8=scene.maps["p8"],
+            p4=scene.maps["p4"],
+            clip=torch.from_numpy(clip),
+            masks=masks,
+            visible=torch.from_numpy(cells > 0),
+            known=torch.from_numpy(known),
+            given=torch.from_numpy(given),
+            shown=rough,
+            points=torch.from_numpy(points),
+            labels=torch.from_numpy(labels),
+            written=torch.from_numpy(written),
+            taught=scene.taught,
+            thumbs=scene.thumbs,
+        )
 
     def _prompts(
         self, masks: NDArray[np.bool_], known: NDArray[np.bool_], cells: NDArray[np.int64], rng: np.random.Generator
@@ -123,13 +130,14 @@ class Stage2Batches:
         """Who is shown by a mask in which frame [F, T], and the points [T, K, 2] and labels [T, K] of the others."""
         frames, tracks = cells.shape
         chances = np.array(self.config.prompts) / sum(self.config.prompts)
-        ways = rng.choice(len(PROMPTS), size=tracks, p=chances)
+        ways = np.asarray(rng.choice(len(PROMPTS), size=tracks, p=chances))
         given = np.zeros((frames, tracks), np.bool_)
         given[0] = ways == PROMPTS.index("mask")
         large = known & (cells >= MIN_START * masks[0, 0].size)
         large[0] = False
         for track in np.flatnonzero((rng.random(tracks) < self.config.corrected) & large.any(0)):
-            given[rng.choice(np.flatnonzero(large[:, track])), track] = True
+            places = np.flatnonzero(large[:, track])
+            given[places[rng.integers(len(places))], track] = True
         points = np.zeros((tracks, self.points, 2), np.float32)
         labels = np.full((tracks, self.points), -1, np.int64)
         for track in np.flatnonzero(~given[0]):
@@ -152,7 +160,6 @@ class _Scene:
     maps: dict[str, Tensor]  # [F, B, ...]
     thumbs: NDArray[np.uint8]  # [F, B, S/2, S/2, 3]
     masks: NDArray[np.bool_]  # [F, T, S/2, S/2]
-    known: NDArray[np.bool_]  # [F, T]
     taught: Taught | None
 
 
@@ -165,13 +172,12 @@ def _look_away(
     rng: np.random.Generator,
 ) -> None:
     """For some frames the camera of a clip sees a frame of another clip, where none of its objects can be."""
-    frame = int(rng.integers(len(other.clip.known)))
+    frame = int(rng.integers(len(other.clip.masks)))
     for name, maps in scene.maps.items():
         maps[away[0] : away[-1] + 1, place] = getattr(other.clip, name)[frame]
     scene.thumbs[away, place] = other.clip.thumbs[frame]
     hidden = np.ix_(away, tracks)
     scene.masks[hidden] = False
-    scene.known[hidden] = True
     if scene.taught is not None:
         scene.taught.known[torch.from_numpy(away)[:, None], torch.from_numpy(tracks)] = False
 

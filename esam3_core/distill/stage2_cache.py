@@ -46,13 +46,12 @@ class Taught:
 
 @dataclass(frozen=True)
 class CachedClip:
-    """Some frames of a clip. S' = S / 2."""
+    """Some annotated frames of a clip. S' = S / 2."""
 
     p16: Tensor  # half [F, d, S/16, S/16]
     p8: Tensor  # half [F, d/4, S/8, S/8]
     p4: Tensor  # half [F, d/8, S/4, S/4]
     masks: NDArray[np.bool_]  # [F, n, S', S']
-    known: NDArray[np.bool_]  # [F], whether somebody looked
     thumbs: NDArray[np.uint8]  # [F, S', S', 3], to draw samples on
     taught: Taught | None
 
@@ -103,16 +102,15 @@ class ClipCache:
         """Some frames of a clip, in that order."""
         half = self.size // 2
         with safe_open(self.path(index), "pt") as file:
-            maps = [torch.stack([file.get_slice(name)[frame] for frame in frames]) for name in ("p16", "p8", "p4")]
+            p16, p8, p4 = (torch.stack([file.get_slice(n)[frame] for frame in frames]) for n in ("p16", "p8", "p4"))
             packed = np.stack([file.get_slice("masks")[frame].numpy() for frame in frames])  # [F, n, bytes]
             masks = np.unpackbits(packed, axis=-1, count=half * half).reshape(*packed.shape[:2], half, half)
-            known = file.get_tensor("known").numpy()[frames]
             thumbs = np.stack([file.get_slice("thumbs")[frame].numpy() for frame in frames])
             taught = None
             if self.teacher is not None:
                 parts = ("taught_masks", "taught_objectness", "taught_pointers", "taught_known")
                 taught = Taught(*(torch.stack([file.get_slice(part)[f] for f in frames]) for part in parts))
-        return CachedClip(*maps, masks.astype(np.bool_), known, thumbs, taught)
+        return CachedClip(p16, p8, p4, masks.astype(np.bool_), thumbs, taught)
 
     def _size(self, path: Path) -> tuple[int, int]:
         try:
@@ -123,7 +121,7 @@ class ClipCache:
             raise ValueError(f"{path} cannot be read ({error}): {TORN}") from error
 
     def _write(self, path: Path, clip: Clip) -> None:
-        indices = list(range(len(clip)))[: self.frames or None]
+        indices = list(clip.annotated)[: self.frames or None]
         frames = list(clip.read(indices))
         images = torch.stack([torch.from_numpy(resize_frame(frame.image, self.size)) for frame in frames])
         largest: dict[int, int] = {}
@@ -140,7 +138,6 @@ class ClipCache:
         tensors = {**encoded(self.encoder, images)}
         tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1))
         tensors["areas"] = torch.from_numpy(masks.sum((2, 3)))
-        tensors["known"] = torch.tensor([frame.masks is not None for frame in frames])
         tensors["thumbs"] = torch.from_numpy(np.stack([cv2.resize(i.numpy(), (half, half)) for i in images]))
         if self.teacher is not None and len(objects):
             answer = taught(self.teacher, images, masks)

@@ -25,8 +25,9 @@ from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.memory import Memory
 from esam3_core.nn.student import Student
 from esam3_core.runtime.memory import MemoryBank, MemoryShape
+from tests.data.trees import write_davis, write_sav
 from tests.distill.teachers import MEMORY, write_run
-from tests.drawn_data import Thing, scatter, write_real_folder
+from tests.drawn_data import Thing, scatter, write_real_folder, write_shard
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,24 @@ def test_clips_are_encoded_once(config: Stage2Config, stage: Stage2) -> None:
     assert again.folder == cache.folder
     kept = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
     assert [path for path in stamps if stamps[path] != kept[path]] == [cache.path(3)]
+
+
+@pytest.mark.parametrize("kind", ["sav", "davis", "scenes"])
+def test_other_clips_are_read_where_somebody_looked(kind: str, config: Stage2Config, tmp_path: Path) -> None:
+    folder = tmp_path / kind
+    if kind == "sav":
+        write_sav(folder, "sav_000001", 9)  # annotated every fourth frame
+    elif kind == "davis":
+        write_davis(folder)
+        (folder / "ImageSets/2017/val.txt").rename(folder / "ImageSets/2017/train.txt")
+    else:
+        write_shard(folder / "train-000.tar", [scatter(seed) for seed in range(3)])
+    source = ClipSourceConfig(str(folder), kind, clips=1, frames=0)
+    (cache,) = Stage2(dataclasses.replace(config, sources=(source,), cache=str(tmp_path / "cache"))).caches
+    frames, objects = cache.sizes[0]
+    assert frames == {"sav": 3, "davis": 6, "scenes": 3}[kind]
+    assert objects >= 1
+    assert cache.visible(0)[0].max() > 0
 
 
 def test_another_encoder_gets_its_own_cache(config: Stage2Config, stage: Stage2) -> None:
