@@ -55,7 +55,7 @@ def follow_upstream(trunk: Trunk) -> None:
     """Compute as EfficientSAM3 does where timm differs: the epsilon of EfficientViT's linear attention."""
     for module in trunk.modules():
         if type(module).__name__ == "LiteMLA":
-            module.eps = 1e-15
+            module.eps = 1e-15  # type: ignore[assignment]
 
 
 def load_imagenet(trunk: Trunk) -> None:
