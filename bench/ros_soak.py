@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ros_speed import PATIENCE, Case, nodes
+from ros_speed import Case, nodes
 
 from esam3_core.config import NodeConfig
 from esam3_ros.isolation import isolate
 from esam3_ros.listener import Listener
 from esam3_ros.processes import Nodes
+from esam3_ros.speed import PATIENCE
 
 SAMPLE = 5.0  # s between looks at the memory
 MINUTE = 60.0  # s

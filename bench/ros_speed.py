@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from esam3_core.config import NodeConfig
+from esam3_ros.demo_nodes import NodeSpec
 from esam3_ros.isolation import isolate
-from esam3_ros.speed import measure
+from esam3_ros.speed import camera_and_tracker, measure
 
 CONCEPTS = ("cup", "bowl", "bottle", "book", "apple")
 CAMERA_RATE = 30.0  # Hz
@@ -52,10 +53,20 @@ def main() -> None:
 
 def row_of(case: Case, bundle: str, seconds: float) -> dict[str, Any]:
     """One measurement."""
+    camera, tracker = parameters(case, bundle)
+    return {**asdict(case), **measure(camera, tracker, seconds)}
+
+
+def parameters(case: Case, bundle: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the camera and of the tracker."""
     camera = {"width": case.width, "height": case.height, "rate": CAMERA_RATE, "clip": CLIP}
     # A loop puts other things where tracks were; it happens every few seconds and costs nothing.
-    tracker = {"bundle": bundle, "concepts": list(CONCEPTS[: case.concepts])}
-    return {**asdict(case), **measure(camera, tracker, seconds)}
+    return camera, {"bundle": bundle, "concepts": list(CONCEPTS[: case.concepts])}
+
+
+def nodes(case: Case, bundle: str) -> tuple[NodeSpec, NodeSpec]:
+    """Camera and tracker of one measurement."""
+    return camera_and_tracker(*parameters(case, bundle))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from ros_speed import PATIENCE, Case, nodes
+from ros_speed import Case, nodes
 
 from esam3_core.config import NodeConfig
 from esam3_ros.demo_nodes import NodeSpec
 from esam3_ros.isolation import isolate
 from esam3_ros.listener import Listener
 from esam3_ros.processes import Nodes
+from esam3_ros.speed import PATIENCE
 
 BUDGET = 3.0  # s, DESIGN section 10
 LOOK = 0.005  # s between looks

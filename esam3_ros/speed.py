@@ -36,6 +36,14 @@ def main(options_file: str) -> None:
     print(json.dumps(measure(**options)))
 
 
+def camera_and_tracker(camera: Mapping[str, Any], tracker: Mapping[str, Any]) -> tuple[NodeSpec, NodeSpec]:
+    """A camera that loops, and a tracker for which no frame is too old; both take further parameters."""
+    return (
+        NodeSpec("camera", "/", {"loop": True, "await_subscribers": 1, **camera}),
+        NodeSpec("tracker", "/esam3", {"max_frame_age": 0.0, **tracker}, (("image", IMAGE),)),
+    )
+
+
 def measure(
     camera: Mapping[str, Any], tracker: Mapping[str, Any], seconds: float, warm_up: float = WARM_UP
 ) -> dict[str, Any]:
@@ -45,10 +53,7 @@ def measure(
         camera: parameters of the camera node.
         tracker: parameters of the tracker node; no frame is too old for it.
     """
-    specs = (
-        NodeSpec("camera", "/", {"loop": True, "await_subscribers": 1, **camera}),
-        NodeSpec("tracker", "/esam3", {"max_frame_age": 0.0, **tracker}, (("image", IMAGE),)),
-    )
+    specs = camera_and_tracker(camera, tracker)
     with tempfile.TemporaryDirectory() as logs, Nodes(specs, Path(logs)) as children, Listener() as listener:
         listener.wait_for_results(PATIENCE, children.check)
         time.sleep(warm_up)
