@@ -10,6 +10,7 @@ import pytest
 from esam3_core.deploy.build import check_bundle
 from esam3_core.deploy.gates import Clip, record, run_graph
 from esam3_core.deploy.graph_file import read_graph
+from esam3_core.deploy.graphs import example_inputs
 from esam3_core.deploy.search import Candidate, judge_typed
 from esam3_core.runtime.bundle import Bundle
 
@@ -24,8 +25,11 @@ def test_every_graph_builds_with_tensorrt(bundle: Path) -> None:
 def test_every_graph_says_the_same_in_half_precision(bundle: Path) -> None:
     official = Bundle.load(bundle)
     feeds = record(official, Clip(frames=4, runs=2))
-    assert set(feeds) == set(official.graphs)
-    for graph, runs in feeds.items():
+    assert set(feeds) >= {"image_encoder", "text_encoder", "detector", "exemplar_encoder"}
+    for graph in official.graphs:
+        # Random weights track nothing, so the graphs of the tracker run on random inputs.
+        example = {name: value.numpy() for name, value in example_inputs(graph, official.student).items()}
+        runs = feeds.get(graph) or [example]
         candidate = Candidate(read_graph(official.graphs[graph]), graph, "fp16", runs)
         found = judge_typed(candidate, (), run_graph(official.graphs[graph]), runs)
         assert not [one for one in found if not one.passed], graph
