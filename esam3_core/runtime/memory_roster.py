@@ -231,8 +231,8 @@ class MemoryRoster(Roster):
         track.found, track.agreed_at = True, frame.stamp
         if correct:
             self._take(track, detection, frame)
-        elif detection.score > track.iou:
-            self._show(track, detection, frame)  # of two masks that agree, the one that is surer of itself
+        else:
+            self._show(track, detection, frame)  # drawn for this very frame, it fits better than what memory draws
         return correct
 
     def _show(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> None:
