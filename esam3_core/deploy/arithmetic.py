@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from onnx import ModelProto, NodeProto, ValueInfoProto
+import numpy as np
+import onnxruntime
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 from onnx.shape_inference import infer_shapes
 
 from esam3_core.deploy.precision import ARITHMETIC, PRODUCTS
-from esam3_core.runtime.errors import BundleError
 
 FREE = frozenset({
     "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten", "Expand", "Cast", "Relu", "HardSwish", "HardSigmoid",
@@ -39,9 +40,6 @@ def work_of(model: ModelProto, rows: int) -> list[Work]:
     Args:
         model: as `graph_file.read_graph` gives it; it is not changed.
         rows: size of its dynamic axis (concepts or tracks).
-
-    Raises:
-        BundleError: a shape cannot be worked out.
     """
     shapes = shapes_of(model, rows)
     found = []
@@ -58,8 +56,7 @@ def work_of(model: ModelProto, rows: int) -> list[Work]:
 def shapes_of(model: ModelProto, rows: int) -> Shapes:
     """Value -> shape, of everything in a graph, with `rows` for its dynamic axis.
 
-    Raises:
-        BundleError: a shape cannot be worked out.
+    A shape that the graph computes itself and that inference gives up on is found by running the graph once.
     """
     fixed = ModelProto()
     fixed.CopyFrom(model)
@@ -71,11 +68,26 @@ def shapes_of(model: ModelProto, rows: int) -> Shapes:
     fixed = infer_shapes(fixed, strict_mode=True, data_prop=True)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in fixed.graph.initializer}
     for value in (*fixed.graph.input, *fixed.graph.value_info, *fixed.graph.output):
-        shapes[value.name] = _sides(value)
+        sides = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(side.HasField("dim_value") for side in sides):
+            shapes[value.name] = tuple(side.dim_value for side in sides)
     unknown = [name for node in fixed.graph.node for name in node.output if name and name not in shapes]
-    if unknown:
-        raise BundleError(f"the shape of {unknown[0]} is unknown: export the bundle again with `esam3 export`")
-    return shapes
+    return shapes | _run_for_shapes(fixed, unknown) if unknown else shapes
+
+
+def _run_for_shapes(model: ModelProto, names: Sequence[str]) -> Shapes:
+    """Shapes of some values, from a run on zeros."""
+    told = {port.name for port in model.graph.output}
+    model.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in told)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {
+        port.name: np.zeros(
+            [side.dim_value for side in port.type.tensor_type.shape.dim],
+            helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type),
+        )
+        for port in model.graph.input
+    }
+    return {name: np.shape(value) for name, value in zip(names, session.run(list(names), feeds), strict=True)}
 
 
 def operations_of(node: NodeProto, shapes: Shapes) -> float:
@@ -118,10 +130,3 @@ COUNTS: dict[str, Callable[[NodeProto, Shapes], int]] = {
     "Einsum": _einsum,
 }
 assert set(COUNTS) == PRODUCTS
-
-
-def _sides(value: ValueInfoProto) -> Shape:
-    sides = value.type.tensor_type.shape.dim
-    if any(not side.HasField("dim_value") for side in sides):
-        raise BundleError(f"the shape of {value.name} is unknown: export the bundle again with `esam3 export`")
-    return tuple(side.dim_value for side in sides)
