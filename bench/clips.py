@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="tabletop", help="name or folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, default=0, help="clips, 0 = all (default: %(default)s)")
     parser.add_argument("--detect-every", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--shown-only", action="store_true", help="leave the concepts out")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw an object that comes back")
     arguments = parser.parse_args()
@@ -70,16 +71,20 @@ def main() -> None:
     result: dict[str, Any] = {"bundle": arguments.bundle, "clips": count, "concepts": {}}
     print(f"{arguments.bundle}, {count} clips, detection every {arguments.detect_every} frames")
     print(f"{'tracker':>8}  {'HOTA':>5}  {'DetA':>5}  {'AssA':>5}  {'J&F':>5}  {'switches':>8}  {'false':>6}  back")
-    for kind in ("iou", "memory"):
+    for kind in () if arguments.shown_only else ("iou", "memory"):
         config = dataclasses.replace(student.bundle.tracker, tracker=kind, detect_every=arguments.detect_every)
-        picture = arguments.picture if kind == "memory" else None
-        row = concept_row(student_with(student, config), [clips[i] for i in range(count)], clips.rate, picture)
+        row = concept_row(student_with(student, config), [clips[i] for i in range(count)], clips.rate)
         result["concepts"][kind] = row
         print(f"{kind:>8}  {100 * row['hota']:5.1f}  {100 * row['det_a']:5.1f}  {100 * row['ass_a']:5.1f}  "
               f"{100 * row['j_and_f']:5.1f}  {row['id_switches']:8}  {row['false_tracks']:6}  "
               f"{row['recovered']} of {row['hidden']}")  # fmt: skip
-    result["shown"] = shown(student, [clips[i] for i in range(count)])
-    print("first mask shown, J&F: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in result["shown"].items()))
+    result["shown"], hidden = shown(student, [clips[i] for i in range(count)], clips.rate)
+    back = sum(one.again is not None for one in hidden)
+    result["shown_hidden"], result["shown_recovered"] = len(hidden), back
+    scores = ", ".join(f"{k} {100 * v:.1f}" for k, v in result["shown"].items())
+    print(f"first mask shown: J&F {scores}; {back} of {len(hidden)} that were hidden are recovered")
+    if arguments.picture:
+        draw_return(hidden, [clips[i] for i in range(count)], arguments.picture)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -91,16 +96,14 @@ def student_with(student: Student, tracker: Any) -> Student:
     return student
 
 
-def concept_row(student: Student, clips: Sequence[Clip], rate: float, picture: Path | None) -> dict[str, Any]:
-    """Every noun that a clip shows, tracked; a picture of one that comes back."""
+def concept_row(student: Student, clips: Sequence[Clip], rate: float) -> dict[str, Any]:
+    """Every noun that a clip shows, tracked."""
     units: list[Unit] = []
     for clip in tqdm(clips, unit="clip", desc=student.bundle.tracker.tracker):
         nouns = sorted({phrase for label in clip.labels.values() for phrase in label.phrases if phrase in NOUNS})
         units += track_phrases(student, clip, [(noun, NOUN) for noun in nouns])
     scores = score_units(units)
     hidden = [one for unit in units for one in returns(unit, rate)]
-    if picture is not None:
-        draw_return(hidden, clips, picture)
     return {
         "hota": scores.tracks.hota, "det_a": scores.tracks.det_a, "ass_a": scores.tracks.ass_a,
         "j_and_f": scores.masks.j_and_f if scores.masks else float("nan"), "id_switches": scores.links.id_switches,
@@ -133,19 +136,26 @@ def who_follows(unit: Unit, frame: int, crop: CroppedMask) -> int:
     return list(tracks)[int(likeness.argmax())] if likeness.max() >= SAME else 0
 
 
-def shown(student: Student, clips: Sequence[Clip]) -> dict[str, float]:
-    """J&F of objects shown by their first mask."""
+def shown(student: Student, clips: Sequence[Clip], rate: float) -> tuple[dict[str, float], list[Return]]:
+    """J&F of objects shown by their first mask, and those of them that were hidden."""
     follower = StudentFollower(student)
     scores: dict[str, list[Any]] = {"memory": [], "repeat": []}
+    hidden: list[Return] = []
     for clip in tqdm(clips, unit="clip", desc="shown"):
         first: Mapping[int, CroppedMask] = clip.masks(clip.annotated[0])
         frames = {number: indices for number, indices in inner_frames(clip).items() if number in first}
         if not frames:
             continue
-        answers = [(index, {n: c for n, c in masks.items() if n in first}) for index, masks in follower(clip)]
-        scores["memory"] += measure_clip(clip, answers, frames).values()
+        answers = {index: {n: c for n, c in masks.items() if n in first} for index, masks in follower(clip)}
+        scores["memory"] += measure_clip(clip, answers.items(), frames).values()
         scores["repeat"] += measure_clip(clip, ((index, first) for index in range(len(clip))), frames).values()
-    return {name: mean_scores(values).j_and_f for name, values in scores.items()}
+        truths = {index: clip.masks(index) for index in clip.annotated}
+        tracks = {n: {i: masks[n] for i, masks in answers.items() if n in masks} for n in first}
+        objects = {n: {i: masks[n] for i, masks in truths.items() if n in masks} for n in first}
+        size = next(iter(first.values())).size
+        unit = Unit(clip.key, "shown", NOUN, clip.annotated, size, objects, tracks, dict.fromkeys(first, 1.0))
+        hidden += returns(unit, rate)
+    return {name: mean_scores(values).j_and_f for name, values in scores.items()}, hidden
 
 
 def draw_return(hidden: Sequence[Return], clips: Sequence[Clip], picture: Path) -> None:
