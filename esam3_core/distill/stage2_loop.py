@@ -127,8 +127,13 @@ def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
         recollection.write(latents, seen.pointer, wanted.tolist(), told.tolist())
         sights.append(seen)
     assert again is not None
-    names = ("masks", "iou", "objectness", "pointer", "tokens")
-    return Journey(*(torch.stack([getattr(s, name) for s in sights]) for name in names), again)
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([getattr(sight, name) for sight in sights])
+
+    return Journey(
+        stacked("masks"), stacked("iou"), stacked("objectness"), stacked("pointer"), stacked("tokens"), again
+    )
 
 
 def _direct(function: Callable[..., Any], *arguments: Any) -> Any:
