@@ -53,7 +53,7 @@ class Detector(nn.Module):
             prompt: [C, L, d], tokens of the phrase and behind them, from its context length on, those of exemplars;
                 pad: [C, L], True = padding.
             drawn: int64 [D], training only: the pairs whose pixels are wanted, and whose p8 and p4 [D, ...] are given;
-                pixels at stride 4 are a third of the work, and a concept that is absent needs none.
+                pixels at stride 4 cost much, and a concept that is absent needs none.
         """
         concepts, width, height, columns = p16.shape
         grid = (height, columns)
