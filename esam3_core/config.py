@@ -284,6 +284,7 @@ class DistillConfig:
     warmup: int = 100  # steps
     decay: int = 800  # last steps, over which the learning rate falls to a fiftieth
     frozen_steps: int = 300  # first steps during which the whole trunk keeps its weights
+    naming_steps: int = 0  # first steps in which only the encoder learns, what things are called: three times as fast
     encoder_frozen: bool = False  # trunk and neck keep their weights, which makes a step much cheaper
     frozen: tuple[str, ...] = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # parts of the trunk that never train
     rate: float = 4e-4  # learning rate of neck and detector

@@ -70,6 +70,13 @@ def truth(sample: Sample, phrase: str) -> list[int] | None:
     return hits
 
 
+def says(label: Label, phrase: str) -> bool | None:
+    """Whether a phrase is true of an instance; None if nobody knows."""
+    if phrase in label.phrases:
+        return True
+    return None if _is_unsure(label, phrase, noun_of(phrase)) else False
+
+
 def _is_unsure(label: Label, phrase: str, noun: str) -> bool:
     """Whether nobody knows if a phrase is true of an instance."""
     if phrase in label.denied:

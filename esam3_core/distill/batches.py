@@ -15,7 +15,8 @@ from torch.utils.data import IterableDataset
 
 from esam3_core.data.augment import View, view
 from esam3_core.data.paste import CutOut, paste
-from esam3_core.data.sample import Sample, truth
+from esam3_core.data.sample import Label, Sample, truth
+from esam3_core.distill.naming import batch_phrases, instance_cells, label_truth
 from esam3_core.distill.prompts import Prompt, choose_prompts, show
 from esam3_core.scenes.vocabulary import NOUNS
 
@@ -39,6 +40,11 @@ class Batch:
     ignored: Tensor  # [B, H, H]
     noun_target: Tensor  # [B, nouns, G, G], share of each cell covered by the noun
     noun_known: Tensor  # [B, nouns], 1 where the answer is known
+    cells: Tensor  # [I, G, G], how much each token says about each instance
+    instance_frame: Tensor  # int64 [I], picture of each instance
+    instance_nouns: Tensor  # [I, nouns], 1 where a noun is true of an instance, 0 where not, -1 = unknown
+    phrase_tokens: Tensor  # int64 [P, L], phrases with attributes
+    instance_phrases: Tensor  # [I, P], as `instance_nouns`
     texts: list[str]  # C
     named: Tensor  # bool [C], whether the text is said
     examples: Tensor  # [C, E, 4] cxcywh of exemplars; E = 0 where nothing is shown
@@ -105,17 +111,23 @@ class Batches(IterableDataset[Batch]):
                 prompts = show(prompts, seen.sample, recipe.shown_share, recipe.room, rng)
             if prompts:
                 items.append((seen, prompts))
-        return collate(items, self.tokenizer, recipe.room if recipe.shown_share else 0)
+        return collate(items, self.tokenizer, recipe.room if recipe.shown_share else 0, rng)
 
 
-def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer, room: int = 0) -> Batch:
+def collate(
+    items: list[tuple[View, list[Prompt]]],
+    tokenizer: Tokenizer,
+    room: int = 0,
+    rng: np.random.Generator | None = None,
+) -> Batch:
     """Views with their prompts -> one batch.
 
     Args:
         room: E, exemplars of one concept.
+        rng: chooses the phrases that instances are compared with; None = always the same.
     """
     texts = [prompt.text for _, prompts in items for prompt in prompts]
-    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
+    tokens = tokenise(tokenizer, texts)
     boxes, masks, frame = [], [], []
     for index, (seen, prompts) in enumerate(items):
         for prompt in prompts:
@@ -124,6 +136,8 @@ def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer, room: 
             masks.append(torch.from_numpy(seen.masks[hits]))
             frame.append(index)
     nouns = [noun_cells(seen) for seen, _ in items]
+    labels = [label for seen, _ in items for label in seen.sample.labels]
+    phrases = batch_phrases([seen.sample for seen, _ in items], rng or np.random.default_rng(0))
     shown = [example_boxes(seen, prompt, room) for seen, prompts in items for prompt in prompts]
     return Batch(
         torch.from_numpy(np.stack([seen.image for seen, _ in items])),
@@ -134,11 +148,26 @@ def collate(items: list[tuple[View, list[Prompt]]], tokenizer: Tokenizer, room: 
         torch.from_numpy(np.stack([seen.ignored for seen, _ in items])),
         torch.from_numpy(np.stack([target for target, _ in nouns])),
         torch.from_numpy(np.stack([known for _, known in nouns])),
+        torch.from_numpy(np.concatenate([instance_cells(seen) for seen, _ in items])),
+        torch.tensor([i for i, (seen, _) in enumerate(items) for _ in seen.sample.labels]).long(),
+        truth_table(labels, NOUNS),
+        tokenise(tokenizer, phrases),
+        truth_table(labels, phrases),
         texts,
         torch.tensor([prompt.named for _, prompts in items for prompt in prompts]),
         torch.from_numpy(np.stack([boxes for boxes, _ in shown])),
         torch.from_numpy(np.stack([labels for _, labels in shown])),
     )
+
+
+def truth_table(labels: Sequence[Label], phrases: Sequence[str]) -> Tensor:
+    """What is known of I instances and P phrases: [I, P], see `naming.label_truth`."""
+    return torch.tensor([label_truth(label, phrases) for label in labels]).float().reshape(len(labels), len(phrases))
+
+
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """Token ids int64 [C, L]; [0, 1] for no text."""
+    return torch.tensor([e.ids for e in tokenizer.encode_batch(list(texts))] or np.zeros((0, 1))).long()
 
 
 def example_boxes(seen: View, prompt: Prompt, room: int) -> tuple[np.ndarray, np.ndarray]:

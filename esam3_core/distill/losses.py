@@ -30,6 +30,8 @@ class LossWeights:
     dense_box: float = 2.0
     match: float = 2.0
     noun: float = 3.0
+    named: float = 3.0
+    phrase: float = 2.0
 
 
 @dataclass

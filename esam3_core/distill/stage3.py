@@ -23,12 +23,14 @@ from esam3_core.deploy.weights import ADDED, load_weights
 from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
+from esam3_core.distill.naming import naming_loss
 from esam3_core.distill.samples import draw_samples
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.taught import Taught
 from esam3_core.distill.teacher import open_teacher
 from esam3_core.distill.text.phrases import negative_nouns
-from esam3_core.nn.student import Student
+from esam3_core.nn.detector import Detected
+from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import load_text_encoder
 from esam3_core.nn.trunk import load_imagenet
 from esam3_core.scenes.vocabulary import NOUNS
@@ -61,6 +63,7 @@ class Stage3(Stage):
             raise ValueError("shown_share needs a student with exemplars: set student.memory.kind, or shown_share to 0")
         self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
         self.weights = LossWeights()
+        self.only_names = False  # whether the detector waits
         self.taught = Taught(open_teacher(config.teacher), config.student.width) if config.teacher.path else None
         if self.taught is not None:
             self.helpers = self.taught.adapters
@@ -112,7 +115,8 @@ class Stage3(Stage):
         return sources, cuts
 
     def train_mode(self, step: int) -> None:
-        """Training mode; the trunk's BatchNorm keeps its ImageNet statistics, and the trunk waits at first."""
+        """Training mode; the trunk's BatchNorm keeps its ImageNet statistics, and trunk or detector wait at first."""
+        self.only_names = step < self.config.naming_steps
         self.student.train()
         self.student.text_encoder.eval()
         for module in self.student.image_encoder.trunk.modules():
@@ -127,25 +131,29 @@ class Stage3(Stage):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of all terms, and each term for the log."""
-        student = self.student
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.encoder_frozen):
-            features = student.image_encoder(batch.frames)
-        p16 = features.p16[batch.pair_frame]
-        prompt, pad = ask(student, p16, batch)
-        drawn = torch.tensor([row for row, boxes in enumerate(batch.boxes) if len(boxes)], device=pad.device).long()
-        fine = batch.pair_frame[drawn]
-        out = student.detector(p16, features.p8[fine], features.p4[fine], prompt, pad, drawn)
-        grid = (features.p16.shape[2], features.p16.shape[3])
-        ignored = batch.ignored[batch.pair_frame]
-        terms = concept_losses(student, out, Targets(batch.boxes, batch.masks, ignored, grid))
-        terms["noun"] = self.noun_term(features.p16, batch)
+            features = self.student.image_encoder(batch.frames)
+        terms = self.naming_terms(features.p16, batch)
+        out = None if self.only_names else self._detect(features, batch)
+        if out is not None:
+            ignored = batch.ignored[batch.pair_frame]
+            targets = Targets(batch.boxes, batch.masks, ignored, (features.p16.shape[2], features.p16.shape[3]))
+            terms |= concept_losses(self.student, out, targets)
         total = sum(getattr(self.weights, name) * value for name, value in terms.items())
         assert isinstance(total, Tensor)
-        if self.taught is not None:
+        if self.taught is not None and out is not None:
             taught = self.taught.terms(features, out, batch)
             terms |= taught
             total = total + self.config.teacher_weight * torch.stack(list(taught.values())).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
+
+    def _detect(self, features: Features, batch: Batch) -> Detected:
+        """What the detector says of all pairs; pixels only of those that something is to be found in."""
+        p16 = features.p16[batch.pair_frame]
+        prompt, pad = ask(self.student, p16, batch)
+        drawn = torch.tensor([row for row, boxes in enumerate(batch.boxes) if len(boxes)], device=pad.device).long()
+        fine = batch.pair_frame[drawn]
+        return self.student.detector(p16, features.p8[fine], features.p4[fine], prompt, pad, drawn)
 
     def to(self, device: torch.device) -> None:
         """Move the teacher."""
@@ -156,13 +164,20 @@ class Stage3(Stage):
         """Draw what a student finds in a batch."""
         draw_samples(student, batch, picture)
 
-    def noun_term(self, p16: Tensor, batch: Batch) -> Tensor:
-        """Every image token against every noun of the vocabulary."""
+    def naming_terms(self, p16: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Every image token against every noun of the vocabulary, and every instance against nouns and phrases."""
         tokens = p16.flatten(2).transpose(1, 2)  # [B, N, d]
-        summary = self.student.text_encoder(self.nouns.to(p16.device))[:, 0]
-        logits = self.student.detector.align.logits(tokens, summary).transpose(1, 2)  # [B, nouns, N]
+        texts = torch.cat([self.nouns.to(p16.device), batch.phrase_tokens])  # [nouns + P, L]
+        summary = self.student.text_encoder(texts)[:, 0]
+        logits = self.student.detector.align.logits(tokens, summary).transpose(1, 2)  # [B, nouns + P, N]
+        nouns, phrases = logits.split([len(self.nouns), len(batch.phrase_tokens)], 1)
         ignored = nn.functional.adaptive_max_pool2d(batch.ignored[:, None], p16.shape[2:]).flatten(1)
-        return noun_loss(logits, batch.noun_target.flatten(2), batch.noun_known, ignored)
+        frame, cells = batch.instance_frame, batch.cells.flatten(1)
+        return {
+            "noun": noun_loss(nouns, batch.noun_target.flatten(2), batch.noun_known, ignored),
+            "named": naming_loss(nouns, frame, cells, batch.instance_nouns),
+            "phrase": naming_loss(phrases, frame, cells, batch.instance_phrases),
+        }
 
 
 def start_from(student: Student, start: Path) -> None:

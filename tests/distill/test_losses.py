@@ -82,7 +82,7 @@ def perfect(config: StudentConfig, targets: Targets) -> Detected:
 
 def test_a_perfect_answer_costs_next_to_nothing(student: Student, targets: Targets) -> None:
     losses = concept_losses(student, perfect(student.config, targets), targets)
-    assert set(losses) | {"noun"} == set(LossWeights.__dataclass_fields__)
+    assert set(losses) | {"noun", "named", "phrase"} == set(LossWeights.__dataclass_fields__)
     for name, value in losses.items():
         assert 0 <= value.item() < 0.02, name
 

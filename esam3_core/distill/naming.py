@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each instance of a batch is called, and the loss that teaches the image tokens to say it.
+
+Token by token, a plate weighs a hundred times what a ball does, and small things never get a name. Here every instance
+counts once: the mean of its tokens' logits must prefer its own nouns, and its own colour, pattern or material, to all
+others (as region and word are aligned in GLIP, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from esam3_core.data.augment import View
+from esam3_core.data.sample import Label, Sample, noun_of, says
+
+MOST_PHRASES = 40  # of a batch that instances are compared with
+EDGE = 0.3  # a token speaks for an instance that covers this share of what it covers of its fullest token
+UNKNOWN = -1.0
+
+
+def label_truth(label: Label, phrases: Sequence[str]) -> list[float]:
+    """For each phrase: 1 where it is true of an instance, 0 where it is not, -1 where nobody knows."""
+    answers = (says(label, phrase) for phrase in phrases)
+    return [UNKNOWN if answer is None else float(answer) for answer in answers]
+
+
+def batch_phrases(samples: Sequence[Sample], rng: np.random.Generator) -> list[str]:
+    """Phrases with attributes that are true, or look true, of something in a batch: at most MOST_PHRASES."""
+    true = {p for sample in samples for label in sample.labels for p in label.phrases if p != noun_of(p)}
+    false = {p for sample in samples for p in sample.absent if p != noun_of(p)}
+    ordered = sorted(true | false)
+    return [ordered[i] for i in sorted(rng.permutation(len(ordered))[:MOST_PHRASES])]
+
+
+def instance_cells(seen: View) -> np.ndarray:
+    """How much each token says about each instance: [n, G, G], 1 in all for each instance."""
+    cells = seen.ignored.shape[0] // 4
+    cover = seen.masks.reshape(-1, cells, 4, cells, 4).mean((2, 4))  # [n, G, G]
+    cover = cover * (cover >= EDGE * cover.max((1, 2), keepdims=True, initial=0.0))
+    return cover / cover.sum((1, 2), keepdims=True).clip(1e-6)
+
+
+def naming_loss(logits: Tensor, frame: Tensor, cells: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of each instance's phrases against all phrases that are false of it, and against having no name.
+
+    Args:
+        logits: [B, P, N] of image tokens against phrases; frame: int64 [I], picture of each instance.
+        cells: [I, N], see `instance_cells`; truth: [I, P] of 1, 0 or -1, see `label_truth`.
+
+    Returns:
+        Mean over the instances of which something is known; 0 if there is none.
+    """
+    own = torch.einsum("ipn,in->ip", logits[frame], cells)  # [I, P]
+    own = torch.cat([own, own.new_zeros(len(own), 1)], 1)  # the last: no name at all, whose logit is 0
+    nameless = (truth == 0).all(1, keepdim=True).to(truth.dtype)
+    truth = torch.cat([truth, nameless], 1)  # [I, P + 1]
+    known = (truth == 1).any(1)
+    never = torch.finfo(own.dtype).min
+    every = own.masked_fill(truth < 0, never).logsumexp(1)
+    right = own.masked_fill(truth != 1, never).logsumexp(1)
+    return ((every - right) * known).sum() / known.sum().clamp(min=1)
