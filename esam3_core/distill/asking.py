@@ -15,7 +15,7 @@ def ask(student: Student, p16: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Prompts of C (picture, prompt) pairs, laid out as on the robot (`runtime.exemplars.join`).
 
     Args:
-        p16: [C, d, h, w], the picture of each pair.
+        p16: [B, d, h, w] of the batch's pictures.
 
     Returns:
         [C, L, d] and padding bool [C, L]; L is longer by E + 1 where the batch has room for exemplars.
@@ -26,5 +26,5 @@ def ask(student: Student, p16: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     assert student.exemplar_encoder is not None
     named = batch.named[:, None]
     prompt, pad = prompt * named[..., None], pad | ~named
-    shown, unused = student.exemplar_encoder(p16, batch.examples, batch.example_labels)
+    shown, unused = student.exemplar_encoder(p16[batch.example_frame], batch.examples, batch.example_labels)
     return torch.cat([prompt, shown], 1), torch.cat([pad, unused], 1)

@@ -17,7 +17,8 @@ from esam3_core.data.augment import View, view
 from esam3_core.data.paste import CutOut, paste
 from esam3_core.data.sample import Label, Sample, truth
 from esam3_core.distill.naming import batch_phrases, instance_cells, label_truth
-from esam3_core.distill.prompts import Prompt, choose_prompts, show
+from esam3_core.distill.prompts import Prompt, choose_prompts
+from esam3_core.distill.showing import show, show_elsewhere
 from esam3_core.scenes.vocabulary import NOUNS
 
 
@@ -48,6 +49,7 @@ class Batch:
     texts: list[str]  # C
     named: Tensor  # bool [C], whether the text is said
     examples: Tensor  # [C, E, 4] cxcywh of exemplars; E = 0 where nothing is shown
+    example_frame: Tensor  # int64 [C], which picture the exemplars lie in
     example_labels: Tensor  # int64 [C, E], 1 = such a thing, 0 = not such a thing, -1 = padding
 
 
@@ -111,6 +113,10 @@ class Batches(IterableDataset[Batch]):
                 prompts = show(prompts, seen.sample, recipe.shown_share, recipe.room, rng)
             if prompts:
                 items.append((seen, prompts))
+        if recipe.shown_share:
+            samples = [seen.sample for seen, _ in items]
+            asked = show_elsewhere([prompts for _, prompts in items], samples, recipe.shown_share, rng)
+            items = [(seen, prompts) for (seen, _), prompts in zip(items, asked, strict=True)]
         return collate(items, self.tokenizer, recipe.room if recipe.shown_share else 0, rng)
 
 
@@ -138,7 +144,9 @@ def collate(
     nouns = [noun_cells(seen) for seen, _ in items]
     labels = [label for seen, _ in items for label in seen.sample.labels]
     phrases = batch_phrases([seen.sample for seen, _ in items], rng or np.random.default_rng(0))
-    shown = [example_boxes(seen, prompt, room) for seen, prompts in items for prompt in prompts]
+    asked = [(own, prompt) for own, (_, prompts) in enumerate(items) for prompt in prompts]
+    shown_in = [own if prompt.shown_in is None else prompt.shown_in for own, prompt in asked]
+    shown = [example_boxes(items[i][0], prompt, room) for i, (_, prompt) in zip(shown_in, asked, strict=True)]
     return Batch(
         torch.from_numpy(np.stack([seen.image for seen, _ in items])),
         torch.tensor(frame),
@@ -156,6 +164,7 @@ def collate(
         texts,
         torch.tensor([prompt.named for _, prompts in items for prompt in prompts]),
         torch.from_numpy(np.stack([boxes for boxes, _ in shown])),
+        torch.tensor(shown_in),
         torch.from_numpy(np.stack([labels for _, labels in shown])),
     )
 
@@ -171,7 +180,8 @@ def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
 
 
 def example_boxes(seen: View, prompt: Prompt, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """The exemplars of a prompt: boxes [room, 4] cxcywh, a little off as people draw them, and labels [room]."""
+    """The exemplars of a prompt, instances of this picture: boxes [room, 4] cxcywh, a little off as people draw them,
+    and labels [room]."""
     boxes, labels = np.zeros((room, 4), np.float32), np.full(room, -1, np.int64)
     for row, example in enumerate(prompt.examples):
         box = seen.boxes[example.instance]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,13 +20,9 @@ UNLABELLED = frozenset({
 """Words for things that scenes show without naming them: nobody can deny them."""
 
 
-UNNAMED_SHARE = 0.5  # of the prompts that boxes show which say no word
-DENIED_SHARE = 0.4  # of them that also show something else, as what is not meant
-
-
 @dataclass(frozen=True)
 class Example:
-    """An instance of the picture as an exemplar."""
+    """An instance of a picture as an exemplar."""
 
     instance: int
     positive: bool
@@ -41,6 +37,7 @@ class Prompt:
     phrase: str  # as the labels put it
     hits: tuple[int, ...]  # indices of the instances it is true of
     examples: tuple[Example, ...] = ()
+    shown_in: int | None = None  # which picture of the batch the examples lie in; None = the one that is asked about
     named: bool = True  # whether the text is said at all
 
 
@@ -60,37 +57,6 @@ def choose_prompts(
     prompts = [_prompt(phrase, hits, rng) for phrase, hits in true]
     prompts += [_prompt(phrase, (), rng) for phrase in _false_phrases(sample, count - len(prompts), others, rng)]
     return prompts
-
-
-def show(
-    prompts: list[Prompt], sample: Sample, share: float, room: int, rng: np.random.Generator
-) -> list[Prompt]:
-    """Let boxes show the concept of some true prompts, with or without its name.
-
-    Without a name a box means its noun: nobody could tell from one red cup that red is what counts.
-
-    Args:
-        sample: the picture after augmentation.
-        share: of the true prompts that are shown.
-        room: E, exemplars of one concept.
-    """
-    return [
-        _shown(prompt, sample, room, rng) if prompt.hits and rng.random() < share else prompt for prompt in prompts
-    ]
-
-
-def _shown(prompt: Prompt, sample: Sample, room: int, rng: np.random.Generator) -> Prompt:
-    count = int(rng.integers(1, min(3, room, len(prompt.hits)) + 1))
-    positive = [int(i) for i in rng.choice(prompt.hits, count, replace=False)]
-    others = [i for i in range(len(sample.labels)) if i not in prompt.hits]
-    negative = []
-    if others and count < room and rng.random() < DENIED_SHARE:
-        negative = [int(others[rng.integers(len(others))])]
-    examples = tuple(
-        Example(i, i in positive, tuple(rng.normal(0, 0.06, 4).clip(-0.15, 0.15))) for i in positive + negative
-    )
-    is_noun = prompt.phrase == noun_of(prompt.phrase)
-    return replace(prompt, examples=examples, named=not (is_noun and rng.random() < UNNAMED_SHARE))
 
 
 def _true_phrases(

@@ -25,7 +25,7 @@ def draw_samples(student: Student, batch: Batch, picture: Path) -> None:
     student.eval()
     features = student.image_encoder(batch.frames)
     pairs = features.take(batch.pair_frame)
-    out = student.detect(pairs, *ask(student, pairs.p16, batch))
+    out = student.detect(pairs, *ask(student, features.p16, batch))
     tiles = [_tile(student, out, batch, row) for row in range(len(batch.pair_frame))]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]
@@ -49,12 +49,13 @@ def _tile(student: Student, out: Detected, batch: Batch, row: int) -> np.ndarray
         contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(image, contours, -1, TRUE, 1)
     best = float(scores.max())
+    own = bool(batch.example_frame[row] == batch.pair_frame[row])
     for box, label in zip(batch.examples[row], batch.example_labels[row], strict=True):
-        if label >= 0:
+        if label >= 0 and own:
             x, y, w, h = (float(side) * size for side in box)
             corners = (int(x - w / 2), int(y - h / 2)), (int(x + w / 2), int(y + h / 2))
             cv2.rectangle(image, *corners, SHOWN if label else DENIED, 2)
-    name = batch.texts[row] if batch.named[row] else "(shown)"
+    name = batch.texts[row] if batch.named[row] else f"({batch.texts[row]}, shown)"
     text = f"{name} p{float(presence):.2f} s{best:.2f}"
     cv2.rectangle(image, (0, 0), (size, 16), (0, 0, 0), -1)
     cv2.putText(image, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)

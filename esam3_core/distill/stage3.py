@@ -150,7 +150,7 @@ class Stage3(Stage):
     def _detect(self, features: Features, batch: Batch) -> Detected:
         """What the detector says of all pairs; pixels only of those that something is to be found in."""
         p16 = features.p16[batch.pair_frame]
-        prompt, pad = ask(self.student, p16, batch)
+        prompt, pad = ask(self.student, features.p16, batch)
         drawn = torch.tensor([row for row, boxes in enumerate(batch.boxes) if len(boxes)], device=pad.device).long()
         fine = batch.pair_frame[drawn]
         return self.student.detector(p16, features.p8[fine], features.p4[fine], prompt, pad, drawn)
