@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esam3_core.runtime.detector import FEATURES
-from esam3_core.runtime.engines import Engine
+from esam3_core.runtime.engines import Engine, OnnxEngine
 from esam3_core.runtime.memory import MemoryBank
 from esam3_core.runtime.object_prompt import ObjectPrompt
 from esam3_core.runtime.stages import Stages
 
-BUCKETS = (1, 2, 4, 8, 16)  # tracks in one run of an engine: few sizes, so that no engine meets a new one every frame
+BUCKETS = (1, 2, 4, 8, 16)  # tracks in one run of an engine of a GPU, which must not meet a new size every frame
 REMEMBERED = ("memory", "memory_age", "memory_used", "pointers", "pointer_age", "pointer_used")
 PROPAGATOR_INPUTS = (*FEATURES, *REMEMBERED, "points", "point_labels")
 PROPAGATOR_OUTPUTS = ("masks", "iou", "objectness", "pointer")
@@ -41,7 +41,7 @@ class Sightings:
 
 
 class MemoryEngines:
-    """Runs propagator and memorizer over any number of tracks, in buckets."""
+    """Runs propagator and memorizer over any number of tracks: on a GPU in buckets, on a CPU without padding."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class MemoryEngines:
         parts = []
         with self._stages.measure("propagator"):
             for part in _buckets(keys):
-                rows = bucket(len(part))
+                rows = self._rows(self._propagator, len(part))
                 points, labels = self._prompts(part, prompts or {}, rows)
                 feeds = {**given, **bank.read(part, rows), "points": points, "point_labels": labels}
                 raw = self._propagator.run(feeds)
@@ -106,7 +106,7 @@ class MemoryEngines:
         given, parts = self._features(features), []
         with self._stages.measure("memorizer"):
             for part in _buckets(range(len(logits))):
-                rows, at = bucket(len(part)), list(part)
+                rows, at = self._rows(self._memorizer, len(part)), list(part)
                 feeds = {
                     "p16": given["p16"],
                     "masks": _padded(logits[at].astype(np.float32), rows),
@@ -127,9 +127,16 @@ class MemoryEngines:
         given, parts = self._features(features), []
         with self._stages.measure("pointer_encoder"):
             for part in _buckets(range(len(keys))):
-                masks = _padded(logits[list(part)].astype(np.float32), bucket(len(part)))
+                rows = self._rows(self._pointer_encoder, len(part))
+                masks = _padded(logits[list(part)].astype(np.float32), rows)
                 parts.append(self._pointer_encoder.run({**given, "masks": masks})["pointer"][: len(part)])
         return np.concatenate(parts)
+
+    @staticmethod
+    def _rows(engine: Engine, count: int) -> int:
+        """Rows in which `count` tracks are run: kernels of a CPU are not chosen by size, so padding is only work."""
+        on_cpu = isinstance(engine, OnnxEngine) and engine.device[0] == "cpu"
+        return count if on_cpu else bucket(count)
 
     def _features(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """What memory sees of a frame; its own neck runs once per frame."""

@@ -94,6 +94,20 @@ class TestMemoryFollows:
         places = {track.id: track.box[0] for track in frames[-1]}
         assert places == pytest.approx({mover: 150 + 12 * 15 - 50, twin: 430}, abs=8)
 
+    def test_the_mask_of_a_detection_that_agrees_is_the_one_that_is_shown(self, remembering, looks):
+        # So sure must a pixel be that the detector draws a smaller disc than memory does.
+        remembering.detector = replace(remembering.detector, mask_threshold=0.999)
+        config = TrackerConfig(detect_every=4, recondition_score=1.0)
+        tracker, shown = remembering.track(["red"], config), {True: [], False: []}
+        for index in range(12):
+            before = len(looks)
+            (*_, tracks) = run(tracker, [[RED]], start=index * DT)
+            if index > 1:
+                shown[len(looks) > before].append(tracks[0].mask)
+        (detection,) = remembering.segment(draw_blobs([RED]), ["red"])
+        assert len(shown[True]) > 1 and all((mask == detection.mask).all() for mask in shown[True])
+        assert len(shown[False]) > 1 and all(mask.sum() > 1.05 * detection.mask.sum() for mask in shown[False])
+
     def test_masks_of_one_concept_do_not_overlap(self, remembering):
         frames = run(remembering.track(["red"]), [[("red", 150 + 10 * i, 150, 50), TWIN] for i in range(22)])
         for tracks in frames:
