@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 import queue
-import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -22,6 +20,7 @@ from esam3_ros.conversions import Array, image_to_rgb, pixels, seconds
 from esam3_ros.demo_nodes import PICTURE, TRACKS, TRUTH, TRUTH_INFO
 from esam3_ros.msg import TrackArray
 from esam3_ros.pairing import Pairing, stamp_of
+from esam3_ros.spinner import Spinner
 from esam3_ros.track_messages import read_tracks
 
 QUEUE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
@@ -59,25 +58,15 @@ class Collector:
         self._node.create_subscription(String, TRUTH_INFO, self._on_info, QUEUE)
         if with_truth:
             self._subscribe(Image, TRUTH, "truth")
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="collect", daemon=True)
-        self._thread.start()
+        self._spinner = Spinner(self._node)
 
     def __enter__(self) -> Collector:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
+        self._spinner.stop()
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
     def _subscribe(self, kind: type, topic: str, name: str) -> None:
         self._node.create_subscription(kind, topic, lambda message: self._add(name, stamp_of(message), message), QUEUE)

@@ -10,7 +10,6 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
@@ -18,6 +17,7 @@ from esam3_ros.conversions import seconds
 from esam3_ros.demo_nodes import CAMERA_INFO, TRACKS
 from esam3_ros.msg import TrackArray
 from esam3_ros.qos import DIAGNOSTICS
+from esam3_ros.spinner import Spinner
 
 NAME = "esam3/tracker"
 
@@ -38,17 +38,13 @@ class Listener:
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
         # Says that an image was sent, and is small.
         self._node.create_subscription(CameraInfo, CAMERA_INFO, self._on_camera_info, DIAGNOSTICS)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="listen", daemon=True)
-        self._thread.start()
+        self._spinner = Spinner(self._node)
 
     def __enter__(self) -> Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
+        self._spinner.stop()
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
@@ -87,6 +83,14 @@ class Listener:
         """
         self._wait_for(self.ages, f"no TrackArray on {TRACKS}", patience, check)
 
+    def wait_for_stages(self, patience: float, check: Callable[[], None]) -> None:
+        """Wait until the node has told how long a frame takes; `check` raises if it will never do.
+
+        Raises:
+            TimeoutError: it did not in `patience` seconds.
+        """
+        self._wait_for(lambda: "engines" in self.stages(), "no stages in /diagnostics", patience, check)
+
     def wait_for_images(self, patience: float, check: Callable[[], None]) -> None:
         """Wait until the camera shows images; `check` raises if it will never do.
 
@@ -103,12 +107,6 @@ class Listener:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{problem} in {patience:g} s")
             time.sleep(0.1)
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
     def _on_tracks(self, message: TrackArray) -> None:
         age = self._node.get_clock().now().nanoseconds * 1e-9 - seconds(message.header.stamp)

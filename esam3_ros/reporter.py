@@ -40,7 +40,7 @@ class Reporter:
         self._complaints.error(problem)
 
     def heard(self) -> None:
-        """Frames come: whatever was wrong with the input is over."""
+        """A frame came, or listening starts: whatever was wrong with the input is over."""
         self.silent = self._incompatible = ""
 
     def describe_model(self, student: Student) -> None:

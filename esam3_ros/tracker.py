@@ -126,6 +126,7 @@ class TrackerNode(LifecycleNode):
         super().on_activate(state)
         config = self.parameters.config(NodeConfig)
         self.stats.start()
+        self.reporter.heard()
         self.subscription = ImageSubscription(
             self, config.image_transport, config.image_reliability, 1, self._on_image, self.reporter.incompatible
         )
@@ -205,6 +206,7 @@ class TrackerNode(LifecycleNode):
 
     def _on_image(self, message: Any) -> None:
         self.stats.arrived()
+        self.reporter.heard()
         if self.worker is not None:
             self.worker.mailbox.put(Frame(message, time.monotonic()))
 
@@ -221,8 +223,6 @@ class TrackerNode(LifecycleNode):
         self.reporter.silent = self.subscription.why_silent() if silent_for > FOREVER else ""
         if self.reporter.silent:
             self._complaints.warn(self.reporter.silent)
-        else:
-            self.reporter.heard()
 
     def _declare_concepts(self) -> None:
         # Dynamically typed, so that a single text is as good as a list, and a number gets an explanation.

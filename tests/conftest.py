@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from esam3_core.config import StudentConfig, TextConfig
 from esam3_core.scenes.vocabulary import COLOURS, NOUNS
 
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")  # no test may depend on how fast the machine is
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not slow the tests beside them
 
 if TYPE_CHECKING:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS graph of its own for each test: real nodes, real topics, one namespace per test."""
+"""A ROS graph of its own for each test: real nodes, real topics, one namespace per test.
+
+No test may depend on how fast the machine is. Whoever needs a frame to be seen shows pictures until it was
+(`show_until`); whoever needs each frame to count shows a `Film`, one picture after the result of the one before.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,18 +28,20 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from esam3_ros.msg import TrackArray  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from esam3_ros.conversions import to_image  # noqa: E402
+from esam3_ros.conversions import seconds, to_image  # noqa: E402
+from esam3_ros.spinner import Spinner  # noqa: E402
 from esam3_ros.tracker import TrackerNode  # noqa: E402
 from tests.colour_bundle import draw_blobs, write_colour_bundle  # noqa: E402
 
-PATIENCE = 60.0  # s: far more than anything takes, so that a busy machine fails no test
+PATIENCE = 120.0  # s: far more than anything takes, so that a busy machine fails no test
+EVERY = QoSProfile(depth=1000)  # a queue that a test thread which is not let run for seconds does not overflow
+ROSOUT = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _numbers = itertools.count()
 
 
@@ -55,24 +59,19 @@ class Graph:
     """Nodes of one test, each spun by its own thread, and a probe node that talks to them."""
 
     def __init__(self) -> None:
-        self.namespace = f"/test{next(_numbers)}"
-        self._spinning: list[tuple[Node, SingleThreadedExecutor, threading.Thread]] = []
+        self.namespace = f"/test{os.getpid()}_{next(_numbers)}"
+        self._spinning: list[Spinner] = []
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.log: list[str] = []
         self.probe = Node("probe", namespace=self.namespace)
         self.probe.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.subscribe("/rosout", _rosout_type(), self._on_log, QoSProfile(depth=1000))
+        self.subscribe("/rosout", _rosout_type(), self._on_log, ROSOUT)
         self._cameras: dict[str, Any] = {}
-        self._clock = itertools.count(1)
         self.spin(self.probe)
 
     def spin(self, node: Any) -> Any:
         """Spin a node until the test ends."""
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
-        thread.start()
-        self._spinning.append((node, executor, thread))
+        self._spinning.append(Spinner(node))
         return node
 
     def start(self, make: Callable[..., Any], **parameters: Any) -> Any:
@@ -82,22 +81,20 @@ class Graph:
 
     def stop(self, node: Any) -> None:
         """Stop spinning a node and destroy it."""
-        for entry in [entry for entry in self._spinning if entry[0] is node]:
-            _, executor, thread = entry
-            executor.shutdown(timeout_sec=1.0)
-            thread.join(5.0)
+        for spinner in [spinner for spinner in self._spinning if spinner.node is node]:
+            spinner.stop(PATIENCE)
             getattr(node, "close", lambda: None)()
             node.destroy_node()
-            self._spinning.remove(entry)
+            self._spinning.remove(spinner)
 
     def close(self) -> None:
-        for node in [entry[0] for entry in reversed(self._spinning)]:
+        for node in [spinner.node for spinner in reversed(self._spinning)]:
             self.stop(node)
 
-    def subscribe(self, topic: str, kind: type, callback: Callable[[Any], None], profile: Any = 10) -> Any:
+    def subscribe(self, topic: str, kind: type, callback: Callable[[Any], None], profile: Any = EVERY) -> Any:
         return self.probe.create_subscription(kind, topic, callback, profile)
 
-    def collect(self, topic: str, kind: type, profile: Any = 10) -> list[Any]:
+    def collect(self, topic: str, kind: type, profile: Any = EVERY) -> list[Any]:
         """A list that grows with every message on a topic."""
         messages: list[Any] = []
         self.subscribe(topic, kind, messages.append, profile)
@@ -146,11 +143,6 @@ class Graph:
 
         return wait_for(step, what, patience)
 
-    def process(self, results: list[TrackArray], picture: np.ndarray | None = None, stamp: Time | None = None) -> Any:
-        """Publish one picture and wait for its result; the tracker must listen with a fixed reliability."""
-        shown = self.show(picture, stamp).header.stamp
-        return wait_for(lambda: next((one for one in results if one.header.stamp == shown), None), "the frame's result")
-
     def status(self, part: str) -> DiagnosticStatus:
         """The newest diagnostics of the tracker's `part`; an empty one before the first."""
         return self.diagnostics.get(f"{self.namespace.strip('/')}/tracker: {part}", DiagnosticStatus())
@@ -162,8 +154,13 @@ class Graph:
 
     def still_tracks(self, results: list[TrackArray]) -> bool:
         """Good frames after bad input are processed as ever."""
-        results.clear()
-        return bool(self.show_until(lambda: any(message.tracks for message in results), "tracks after bad input"))
+        from_now = time_of(self.stamp())
+        return bool(
+            self.show_until(
+                lambda: any(message.tracks and time_of(message.header.stamp) >= from_now for message in results),
+                "tracks after bad input",
+            )
+        )
 
     def complained(self, *words: str) -> bool:
         """Whether one warning or error in the log has all these words."""
@@ -177,14 +174,50 @@ class Graph:
             self.log.append(message.msg)
 
 
+class Film:
+    """Shows a tracker node one picture after the other, each after the result of the one before.
+
+    Image time is the film's own, `PERIOD` per picture however long that took. So no frame is dropped, and what comes
+    out depends on the pictures alone. The node must not drop old frames, and must listen with a fixed reliability.
+    """
+
+    PERIOD = 1 / 15  # s of image time
+
+    def __init__(self, graph: Graph, node: TrackerNode, results: list[TrackArray]) -> None:
+        config = node.processor.settings.node
+        assert config.max_frame_age == 0 and config.image_reliability == "reliable"
+        self.node = node
+        self._graph = graph
+        self._results = results
+        graph.show_until(lambda: results, "the first result", picture=draw_blobs([]))  # from here on none is lost
+        self._time = seconds(graph.stamp())
+
+    def show(self, picture: np.ndarray | None = None, times: int = 1) -> TrackArray:
+        """Show a picture (red and blue blobs by default), several times if you like; the last result."""
+        for _ in range(times):
+            self._time += self.PERIOD
+            result = self.show_at(self._time, picture)
+        return result
+
+    def show_at(self, time: float, picture: np.ndarray | None = None) -> TrackArray:
+        """Show a picture with a stamp in seconds, after which the film goes on."""
+        self._time = time
+        stamp = Time(sec=int(time), nanosec=int(time % 1 * 1e9))
+        seen = len(self._results)
+        self._graph.show(picture, stamp)
+        return wait_for(
+            lambda: next((one for one in self._results[seen:] if one.header.stamp == stamp), None), "a frame's result"
+        )
+
+
+def time_of(stamp: Time) -> tuple[int, int]:
+    """Stamps in their order."""
+    return stamp.sec, stamp.nanosec
+
+
 def blobs() -> np.ndarray:
     """A red and a blue disc, far apart."""
     return draw_blobs([("red", 160, 120, 50), ("blue", 450, 330, 60)])
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 def _parameter(name: str, value: Any) -> Parameter:
@@ -222,7 +255,8 @@ def tracker(graph: Graph, colours: Path) -> Callable[..., TrackerNode]:
     """Starts a tracker node with the colour bundle and waits until it is active, with its first concepts in force."""
 
     def start(**parameters: Any) -> TrackerNode:
-        given = {"bundle": str(colours), "concepts": ["red"], "diagnostic_period": 0.2, "threads": 1, **parameters}
+        given = {"bundle": str(colours), "concepts": ["red"], "diagnostic_period": 0.2, "threads": 1}
+        given |= {"max_frame_age": 0.0} | parameters  # frames are late on a busy machine
         node = graph.start(TrackerNode, **given)
         if given.get("autostart", True):
             ready = "the tracker to start"
@@ -236,3 +270,13 @@ def tracker(graph: Graph, colours: Path) -> Callable[..., TrackerNode]:
 def results(graph: Graph) -> list[TrackArray]:
     """Every TrackArray that the tracker publishes."""
     return graph.collect("tracker/tracks", TrackArray)
+
+
+@pytest.fixture
+def film(graph: Graph, tracker: Callable[..., TrackerNode], results: list[TrackArray]) -> Callable[..., Film]:
+    """Starts a tracker node to which pictures are shown one by one."""
+
+    def start(**parameters: Any) -> Film:
+        return Film(graph, tracker(image_reliability="reliable", **parameters), results)
+
+    return start

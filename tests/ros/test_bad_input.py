@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from array import array
@@ -17,7 +18,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from esam3_ros.conversions import to_image
+from esam3_ros.conversions import seconds, to_image
 from esam3_ros.tracker import TrackerNode
 from tests.ros.conftest import blobs, wait_for
 
@@ -59,9 +60,13 @@ def test_a_bad_image_is_explained_and_skipped(graph, tracker, results, case):
         time.sleep(0.03)
         return node.stats.snapshot().counts.get("bad", 0) >= 3
 
+    def told():
+        bad_frame()
+        return graph.status("input").level == ERROR and words[0] in graph.status("input").message
+
     wait_for(bad_frame, "bad frames to be counted")
+    wait_for(told, f"diagnostics with {words[0]}")
     wait_for(lambda: graph.complained(*words), f"a log line with {words}")
-    wait_for(lambda: graph.status("input").level == ERROR and words[0] in graph.status("input").message)
     assert not results
     assert graph.still_tracks(results)
 
@@ -77,67 +82,80 @@ def test_a_broken_compressed_image_is_explained_and_skipped(graph, tracker, resu
         time.sleep(0.03)
         return node.stats.snapshot().counts.get("bad", 0) >= 2
 
+    def told():
+        bad_frame()
+        return graph.status("input").level == ERROR and "send JPEG or PNG" in graph.status("input").message
+
     wait_for(bad_frame)
+    wait_for(told)
     wait_for(lambda: graph.complained("cannot be decoded", "send JPEG or PNG"))
-    wait_for(lambda: graph.status("input").level == ERROR and "send JPEG or PNG" in graph.status("input").message)
     assert node.worker.alive
 
 
 def test_depth_of_nan_and_camera_info_of_zeros_are_nobodys_business(graph, tracker, results):
-    tracker()
+    node = tracker()
     depth = graph.probe.create_publisher(Image, "depth", 1)
     info = graph.probe.create_publisher(CameraInfo, "camera_info", 1)
     depth.publish(to_image(NAN, "32FC1", Header(stamp=graph.stamp())))
     info.publish(CameraInfo(header=Header(stamp=graph.stamp())))
     assert graph.still_tracks(results)
-    assert not graph.log
+    assert not depth.get_subscription_count() and not info.get_subscription_count()
+    assert not {"bad", "failed"} & node.stats.snapshot().counts.keys()
 
 
-def test_a_stamp_that_goes_back_resets_the_tracks_and_says_so(graph, tracker, results):
-    node = tracker(max_frame_age=0.0, image_reliability="reliable")  # every frame counts: no change of subscription
-    now = graph.stamp()
-    graph.show_until(lambda: any(message.tracks for message in results))
-    now.sec -= 30
-    assert not graph.process(results, stamp=now).tracks  # known to nobody yet: min_hits frames confirm it
+def test_a_stamp_that_goes_back_resets_the_tracks_and_says_so(graph, film):
+    film = film()
+    early = seconds(graph.stamp()) - 30
+    assert film.show(times=2).tracks
+    assert not film.show_at(early).tracks  # known to nobody yet: min_hits frames confirm it
+    assert film.node.processor.tracks.resets == 1
+    assert film.show().tracks
     wait_for(lambda: graph.complained("stamp went back", "bag loops"))
-    wait_for(lambda: graph.warns("input", "stamp went back"))
-    assert node.processor.tracks.resets == 1
+    wait_for(lambda: film.show_at(early) and graph.warns("input", "stamp went back"))
 
 
 def test_frames_older_than_max_frame_age_are_dropped_and_the_remedy_is_named(graph, tracker, results):
     node = tracker(max_frame_age=0.5)
-    late = graph.stamp()
-    late.sec -= 5
-    graph.show_until(lambda: node.stats.snapshot().counts.get("stale", 0) >= 3, stamp=late)
+
+    def late_frame():
+        late = graph.stamp()
+        late.sec -= 5
+        graph.show(stamp=late)
+        time.sleep(0.03)
+        return node.stats.snapshot().counts.get("stale", 0) >= 3
+
+    wait_for(late_frame)
+    wait_for(lambda: late_frame() and graph.warns("input", "older than max_frame_age"))
     wait_for(lambda: graph.complained("older than max_frame_age", "use_sim_time:=true"))
-    wait_for(lambda: graph.warns("input", "older than max_frame_age"))
     assert not results
 
 
-def test_a_bag_that_loops_starts_anew_each_time_and_ids_go_upward(graph, tracker, results):
-    node = tracker(max_frame_age=0.0, image_reliability="reliable")  # every frame counts: no change of subscription
-    wait_for(graph.camera().get_subscription_count)
-    start = graph.stamp()
-    for lap in range(3):
-        for index in range(6):
-            stamp = type(start)(sec=start.sec, nanosec=(index + 1) * 33_000_000)
-            before = len(results)
-            graph.show(stamp=stamp)
-            wait_for(lambda before=before: len(results) > before, f"frame {index} of lap {lap}")
-    assert [message.tracks[0].id for message in results if message.tracks and message.tracks[0].state == Track.NEW] == [
-        1,
-        2,
-        3,
-    ]
-    assert node.processor.tracks.resets == 2
-    wait_for(lambda: graph.complained("bag loops") and graph.warns("input", "bag loops"))
+def test_a_bag_that_loops_starts_anew_each_time_and_ids_go_upward(graph, film):
+    film = film()
+    start = seconds(graph.stamp()) + 1
+    laps = [[film.show_at(start + 0.033 * index) for index in range(6)] for _ in range(3)]
+    for lap, messages in enumerate(laps, start=1):
+        assert [[track.id for track in message.tracks] for message in messages] == [[], *[[lap]] * 5]
+        assert messages[1].tracks[0].state == Track.NEW
+    assert film.node.processor.tracks.resets == 2
+    wait_for(lambda: graph.complained("bag loops"))
+    wait_for(lambda: film.show_at(start + 1) and film.show_at(start) and graph.warns("input", "bag loops"))
 
 
 def test_images_of_another_size_reset_the_tracks(graph, tracker, results):
     tracker()
     graph.show_until(lambda: any(message.tracks for message in results))
-    graph.show_until(lambda: results[-1].width == 320, picture=np.ascontiguousarray(blobs()[::2, ::2]))
-    wait_for(lambda: graph.complained("image size changed") and graph.warns("input", "image size changed"))
+    small = np.ascontiguousarray(blobs()[::2, ::2])
+    graph.show_until(lambda: results[-1].width == 320, picture=small)
+    wait_for(lambda: graph.complained("image size changed"))
+    sizes = itertools.cycle((small, blobs()))
+
+    def warned():
+        graph.show(next(sizes))
+        time.sleep(0.03)
+        return graph.warns("input", "image size changed")
+
+    wait_for(warned)
     assert graph.still_tracks(results)
 
 

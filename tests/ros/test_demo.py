@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -21,30 +19,39 @@ from esam3_ros.demo import main
 from esam3_ros.demo_nodes import NodeSpec
 from esam3_ros.processes import ChildDiedError, Nodes, command
 from tests.colour_bundle import disc, draw_blobs
-from tests.colour_memory import write_memory_bundle
+from tests.ros.conftest import PATIENCE, wait_for
 
 KEYS = {"frames", "fps", "age_ms_p50", "age_ms_p95", "mean_iou", "id_switches", "tracks"}
 
 
+COUNT = 30  # frames
+
+
+def place(index: int) -> tuple[float, float, float]:
+    """Centre and radius of a disc that moves: in all less far than a track reaches, however many frames are skipped."""
+    return 250 + 4 * index, 200, 60
+
+
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """A red disc that crosses the picture in two seconds."""
+    """A red disc that moves for four seconds."""
     path = tmp_path / "video.mp4"
-    with VideoWriter(path, 15.0) as writer:
-        for index in range(30):
-            writer.write(draw_blobs([("red", 100 + 12 * index, 200, 60)]))
+    with VideoWriter(path, 7.5) as writer:
+        for index in range(COUNT):
+            writer.write(draw_blobs([("red", *place(index))]))
     return path
 
 
 def test_a_video_goes_through_the_nodes_and_comes_out_as_pictures_and_numbers(video, colours, tmp_path, capsys):
     out = tmp_path / "out"
-    discs = [disc(100 + 12 * index, 200, 60) for index in range(30)]
-    np.savez(tmp_path / "m.npz", frames=range(30), shape=(480, 640), bits=[np.packbits(mask) for mask in discs])
+    discs = [disc(*place(index)) for index in range(COUNT)]
+    np.savez(tmp_path / "m.npz", frames=range(COUNT), shape=(480, 640), bits=[np.packbits(mask) for mask in discs])
     arguments = ["--source", str(video), "--concept", "red", "--bundle", str(colours), "--out", str(out)]
     assert main([*arguments, "--frames", "25", "--masks", str(tmp_path / "m.npz")]) == 0
     result = json.loads((out / "demo.json").read_text())
-    assert set(result) >= KEYS and result["mean_iou"] > 0.8 and result["id_switches"] == 0
-    assert result["frames"] >= 3  # a busy machine skips many
+    assert set(result) >= KEYS and result["id_switches"] == 0
+    count = result["frames"]  # a busy machine skips many
+    assert count >= 3 and result["mean_iou"] > 0.8 * (count - 1) / count  # the first shows no track: it may be noise
     assert [(track["id"], track["concept"]) for track in result["tracks"]] == [(1, "red")]
     assert cv2.imread(str(out / "demo.png")).shape[1] > 1000
     film = cv2.VideoCapture(str(out / "demo.mp4"))
@@ -53,19 +60,6 @@ def test_a_video_goes_through_the_nodes_and_comes_out_as_pictures_and_numbers(vi
     assert len(lines) == result["frames"] and lines[-1]["tracks"][0]["id"] == 1
     assert [line["frame"] for line in lines] == sorted({line["frame"] for line in lines})
     assert "age_ms_p50" in capsys.readouterr().out
-
-
-def test_with_memory_what_was_hidden_for_long_comes_back_with_its_id(tmp_path):
-    bundle = write_memory_bundle(tmp_path / "bundle")
-    with VideoWriter(tmp_path / "video.mp4", 15.0) as writer:
-        for index in range(120):  # hidden for 1.7 s, longer than max_age; seen for long, as a busy machine skips many
-            writer.write(draw_blobs([] if 60 <= index < 85 else [("red", 200 + index, 200, 60)]))
-    arguments = ["--source", str(tmp_path / "video.mp4"), "--concept", "red", "--bundle", str(bundle)]
-    assert main([*arguments, "--out", str(tmp_path / "out"), "--frames", "120"]) == 0
-    lines = [json.loads(line)["tracks"] for line in (tmp_path / "out/demo.jsonl").read_text().splitlines()]
-    states = [state for state, _ in itertools.groupby(track["state"] for tracks in lines for track in tracks)]
-    assert states[-3:] == ["tracked", "occluded", "tracked"] and states[:-3] in ([], ["new"])
-    assert {track["id"] for tracks in lines for track in tracks} == {1}
 
 
 @pytest.mark.parametrize("content", [{}, {"frames": [0], "shape": (2, 2)}, {"frames": [0], "shape": 2, "bits": [[1]]}])
@@ -85,21 +79,17 @@ def test_a_child_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
     with Nodes(specs, tmp_path) as nodes:
         pids = nodes.pids()
         with pytest.raises(ChildDiedError, match=r"camera ended with status 1:\n(.*\n)*.*none\.mp4 does not exist"):
-            _check_for_a_while(nodes)
+            wait_for(nodes.check)
     assert not any(_alive(pid) for pid in pids.values())
 
 
 def test_ctrl_c_ends_every_process_of_the_demo(video, colours, tmp_path):
     line = [sys.executable, "-m", "esam3_ros.demo", "--source", str(video), "--bundle", str(colours)]
     demo = subprocess.Popen([*line, "--out", str(tmp_path / "out")], start_new_session=True)
-    children: set[int] = set()
-    deadline = time.monotonic() + 60
-    while len(children) < 3 and time.monotonic() < deadline:
-        time.sleep(0.1)
-        children = _children(demo.pid)
+    children = wait_for(lambda: found if len(found := _children(demo.pid)) == 3 else None, "three nodes")
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(60) == 130
-    assert len(children) == 3 and not any(_alive(pid) for pid in children)
+    assert demo.wait(PATIENCE) == 130
+    assert not any(_alive(pid) for pid in children)
 
 
 def test_ctrl_c_while_a_node_is_started_orphans_nobody(tmp_path, monkeypatch):
@@ -121,12 +111,6 @@ def test_parameters_keep_their_types_on_the_command_line(tmp_path):
     line = command(NodeSpec("tracker", "/esam3", {"concepts": "5"}, (("image", "/camera"),)), tmp_path)
     assert line[1:3] == ["-m", "esam3_ros.tracker"] and "image:=/camera" in line
     assert "concepts: '5'" in (tmp_path / "tracker.yaml").read_text()  # a text, not a number
-
-
-def _check_for_a_while(nodes: Nodes) -> None:
-    for _ in range(600):
-        nodes.check()
-        time.sleep(0.1)
 
 
 def _alive(pid: int) -> bool:

@@ -22,7 +22,7 @@ from esam3_ros.msg import TrackArray
 from sensor_msgs.msg import Image
 
 from esam3_ros.demo_nodes import PICTURE, TRACKS, demo_nodes
-from tests.ros.conftest import blobs, wait_for
+from tests.ros.conftest import PATIENCE, blobs, wait_for
 from tests.ros.launch_files import LAUNCH_FILES, declared_arguments
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -120,7 +120,7 @@ def _ros2_launch(*words: str) -> Iterator[None]:
         yield
     finally:
         os.killpg(child.pid, signal.SIGINT)
-        said, _ = child.communicate(timeout=30)
+        said, _ = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0 and "Traceback" not in said, said
 
 
@@ -129,7 +129,7 @@ def test_ros2_launch_tracker_finds_what_a_camera_shows(graph, colours):
     namespace = f"namespace:={graph.namespace.strip('/')}"
     image = f"image:={graph.namespace}/image"
     with _ros2_launch("tracker.launch.py", "concept:=red", f"bundle:={colours}", namespace, image, "overlay:=false"):
-        graph.show_until(lambda: any(message.tracks for message in results), patience=60.0)
+        graph.show_until(lambda: any(message.tracks for message in results))
     assert {track.concept for message in results for track in message.tracks} == {"red"}
 
 
@@ -137,7 +137,7 @@ def test_ros2_launch_demo_draws_what_it_finds(graph, colours, tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), cv2.cvtColor(blobs(), cv2.COLOR_RGB2BGR))
     results, pictures = graph.collect(TRACKS, TrackArray), graph.collect(PICTURE, Image)
     with _ros2_launch("demo.launch.py", f"source:={tmp_path}", "concept:=red", f"bundle:={colours}"):
-        wait_for(lambda: pictures and any(message.tracks for message in results), patience=60.0)
+        wait_for(lambda: pictures and any(message.tracks for message in results))
 
 
 def test_the_demo_and_its_launch_file_name_the_same_nodes():

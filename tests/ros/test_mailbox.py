@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from esam3_ros.mailbox import Mailbox, Worker
-from tests.ros.conftest import wait_for
+from tests.ros.conftest import PATIENCE, wait_for
 
 
 def test_a_newer_frame_overwrites_one_that_was_not_taken():
@@ -40,20 +39,25 @@ def test_a_closed_mailbox_gives_nothing_and_takes_nothing():
 
 def test_a_slow_worker_always_works_on_the_newest_frame():
     worked: list[int] = []
+    taken, go_on = threading.Semaphore(0), threading.Semaphore(0)
 
     def work(frame: int) -> None:
         worked.append(frame)
-        time.sleep(0.05)
+        taken.release()
+        assert go_on.acquire(timeout=PATIENCE)
 
     worker = Worker(work, lambda error: None)
-    for frame in range(200):  # ten times faster than it can
-        worker.mailbox.put(frame)
-        time.sleep(0.005)
-    wait_for(lambda: worked[-1] == 199)
-    assert worker.stop()
-    received, dropped = worker.mailbox.counts()
-    assert received == 200 and dropped > 100 and len(worked) == received - dropped
-    assert worked == sorted(worked)
+    for start in range(0, 200, 10):
+        for frame in range(start, start + 10):  # while it works on another
+            worker.mailbox.put(frame)
+            if frame == 0:
+                assert taken.acquire(timeout=PATIENCE)
+        go_on.release()
+        assert taken.acquire(timeout=PATIENCE)
+    go_on.release()
+    assert worker.stop(PATIENCE)
+    assert worked == [0, *range(9, 200, 10)]
+    assert worker.mailbox.counts() == (200, 200 - len(worked))
 
 
 def test_the_worker_survives_exceptions_of_frames_and_orders():
@@ -70,7 +74,7 @@ def test_the_worker_survives_exceptions_of_frames_and_orders():
     wait_for(lambda: len(errors) == 2)
     worker.mailbox.put(1)
     wait_for(lambda: done == [1])
-    assert worker.alive and worker.stop() and not worker.alive
+    assert worker.alive and worker.stop(PATIENCE) and not worker.alive
 
 
 def test_run_waits_for_the_order_and_stop_for_the_work_in_hand():
@@ -78,12 +82,12 @@ def test_run_waits_for_the_order_and_stop_for_the_work_in_hand():
 
     def work(frame: int) -> None:
         busy.set()
-        release.wait(5.0)
+        release.wait(PATIENCE)
 
     worker = Worker(work, lambda error: None)
     worker.mailbox.put(1)
-    busy.wait(5.0)
+    assert busy.wait(PATIENCE)
     assert not worker.run(lambda: None, timeout=0.05)  # busy
     assert not worker.stop(timeout=0.05)
     release.set()
-    assert worker.stop(timeout=5.0)
+    assert worker.stop(PATIENCE)
