@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from esam3_core.runtime.assignment import assign
 from esam3_core.runtime.live_track import LiveTrack, TrackT
 from esam3_core.runtime.masks import iou_matrix
 from esam3_core.runtime.track import Box, Detection
@@ -43,11 +43,8 @@ def best_pairs(
     tracks: Sequence[TrackT], detections: Sequence[Detection], likeness: NDArray[np.float64], least: float
 ) -> list[tuple[TrackT, Detection]]:
     """The pairs of greatest total likeness [tracks, detections], none below `least`."""
-    if likeness.size == 0:
-        return []
     allowed = np.where(likeness >= least, likeness, 0.0)
-    rows, columns = linear_sum_assignment(allowed, maximize=True)
-    return [(tracks[i], detections[j]) for i, j in zip(rows, columns, strict=True) if allowed[i, j] > 0]
+    return [(tracks[i], detections[j]) for i, j in assign(allowed)]
 
 
 def _overlaps(tracks: Sequence[LiveTrack], detections: Sequence[Detection], stamp: float) -> NDArray[np.float64]:
