@@ -19,14 +19,18 @@ class Adapters(nn.Module):
         width: d of the student.
         teacher: whose channels and grids are wanted.
         levels: names of the levels.
+        direct: no convolutions: the student's maps must become the teacher's own, because it has the teacher's heads.
     """
 
-    def __init__(self, width: int, teacher: Teacher, levels: tuple[str, ...]) -> None:
+    def __init__(self, width: int, teacher: Teacher, levels: tuple[str, ...], direct: bool = False) -> None:
         super().__init__()
         own = {"p16": width, "p8": width // 4, "p4": width // 8}
         self.sides = {name: teacher.sides[name] for name in levels}
         self.convolutions = nn.ModuleDict(
-            {name: nn.Conv2d(own[STUDENT_LEVEL[name]], teacher.channels[name], 1) for name in levels}
+            {
+                name: nn.Identity() if direct else nn.Conv2d(own[STUDENT_LEVEL[name]], teacher.channels[name], 1)
+                for name in levels
+            }
         )
 
     def forward(self, features: Features) -> Levels:

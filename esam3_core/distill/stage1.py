@@ -2,7 +2,8 @@
 """Stage 1, the encoder: a student learns to see what its teacher sees (DESIGN section 8).
 
 Features by squared error and direction at every scale; then prompts and concepts in the loop, through the teacher's
-frozen heads; and the text encoder by the teacher's text tokens.
+frozen heads; and the text encoder by the teacher's text tokens. Where `start` is the teacher itself, the student takes
+the teacher's heads and only its image encoder is new, as in EfficientSAM3: it works as soon as it sees alike.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from esam3_core.distill.stage1_batches import FeatureBatch, Stage1Batches
 from esam3_core.distill.stage1_loop import concept_loss, first_prompts, prompt_loss
 from esam3_core.distill.stage3 import start_from
 from esam3_core.distill.teacher import Levels, TeacherError, open_teacher
+from esam3_core.distill.teacher_student import take_heads
 from esam3_core.distill.views import Views
 from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import load_text_encoder, save_text_encoder
@@ -57,13 +59,17 @@ class Stage1(Stage):
         self.has_imagenet = config.imagenet and config.student.variant == "en_s"
         if self.has_imagenet:
             load_imagenet(self.student.image_encoder.trunk)
-        if config.start:
-            start_from(self.student, Path(config.start))
-        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tokenizer = open_tokenizer(config)
         self.teacher = open_teacher(config.teacher)
+        self.has_heads = bool(config.start) and config.start == config.teacher.path
+        if self.has_heads:
+            take_heads(self.student, self.teacher, self.tokenizer)
+        elif config.start:
+            start_from(self.student, Path(config.start))
+        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.levels = self._wanted_levels()
-        helpers: dict[str, nn.Module] = {"adapters": Adapters(config.student.width, self.teacher, self.levels)}
+        adapters = Adapters(config.student.width, self.teacher, self.levels, self.has_heads)
+        helpers: dict[str, nn.Module] = {"adapters": adapters}
         if config.text_weight:
             helpers["text"] = self._text_adapter()
         self.helpers = nn.ModuleDict(helpers)
@@ -129,7 +135,7 @@ class Stage1(Stage):
         """Training mode; a trunk that comes from ImageNet or another run keeps its statistics."""
         self.student.train()
         self.helpers.train()
-        if self.has_imagenet or self.config.start:
+        if self.has_imagenet or (self.config.start and not self.has_heads):
             for module in self.student.image_encoder.trunk.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -209,8 +215,8 @@ class Stage1(Stage):
 
     @property
     def device(self) -> torch.device:
-        """Where the adapters are."""
-        return next(self.helpers.parameters()).device
+        """Where the student is."""
+        return next(self.student.parameters()).device
 
 
 def _coloured(theirs: Tensor, ours: Tensor, size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

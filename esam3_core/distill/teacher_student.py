@@ -132,6 +132,26 @@ class StudentTeacher(Teacher):
         return follow(self._memory(), self.features(frames), points, labels)
 
 
+def take_heads(student: Student, teacher: Teacher, tokenizer: Tokenizer) -> None:
+    """Give a student everything of its teacher that is no image encoder: heads, text encoder and memory.
+
+    Raises:
+        TeacherError: the teacher is none of our students, or its heads have other sizes or another tokenizer.
+    """
+    if not isinstance(teacher, StudentTeacher):
+        raise TeacherError("only a teacher of kind student gives its heads: set start to another run, or to nothing")
+    if tokenizer.to_str() != teacher.tokenizer.to_str():
+        raise TeacherError("the teacher's heads need its tokenizer: set text to the folder it was trained with")
+    theirs, own = teacher.student.state_dict(), student.state_dict()
+    heads = [name for name in own if not name.startswith("image_encoder.")]
+    wrong = [name for name in heads if name not in theirs or theirs[name].shape != own[name].shape]
+    if wrong:
+        raise TeacherError(
+            f"the teacher's heads do not fit ({wrong[0]}): use its student section, with another variant only"
+        )
+    student.load_state_dict({name: theirs[name] for name in heads}, strict=False)
+
+
 def _tokenizer(run: dict[str, Any], folder: Path) -> Tokenizer:
     """The tokenizer of a run: that of its text encoder's folder, or of the one that learnt in it."""
     text = Path(run["text"]) if run.get("text") else folder / "text"
