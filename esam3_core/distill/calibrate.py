@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adjust a trained student's scores so that 0.5 is the right threshold.
+"""Adjust a trained student's scores so that 0.5 is the right threshold: the one with the best cgF1 of boxes.
 
 Focal losses leave a student unsure of itself, and a decoder that has seen few pictures corrects its proposals for the
 worse. Three numbers are chosen on pictures the student never trained on, and end up inside the exported graph: how much
@@ -34,13 +34,13 @@ SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is done to the logits, and the F1 at 0.5 before and after."""
+    """What is done to the logits, and the cgF1 of boxes (0..1) at 0.5 before and after."""
 
     correction: float  # share of the decoder's correction that counts
     query: float
     presence: float
-    f1_before: float
-    f1_after: float
+    cg_f1_before: float
+    cg_f1_after: float
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Answers:
     logits: np.ndarray  # [C, Q]
     presence: np.ndarray  # [C]
     right: np.ndarray  # bool [C, Q]: the query has found an instance, and no other query has it already
-    instances: int  # to be found
+    truths: np.ndarray  # int [C], instances to be found
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def collect(
     tokens = Tokenizer.from_file(str(tokenizer))
     rng = np.random.default_rng(0)
     rows: dict[float, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {c: [] for c in CORRECTIONS}
-    instances = 0
+    truths: list[int] = []
     chosen = [(s, int(i)) for s in sources for i in rng.permutation(len(s))[:pictures]]
     for source, index in tqdm(chosen, unit="picture", desc="calibrate"):
         seen = view(source[index], size, None)
@@ -79,13 +79,13 @@ def collect(
             answer = [_answer(*row) for row in zip(logits, out.boxes[-1], batch.boxes, strict=True)]
             kept, right = (np.stack(part) for part in zip(*answer, strict=True))
             rows[correction].append((kept, out.presence[-1].numpy(), right))
-        instances += sum(len(b) for b in batch.boxes)
-    return {correction: _together(answers, instances) for correction, answers in rows.items()}
+        truths += [len(boxes) for boxes in batch.boxes]
+    return {correction: _together(answers, truths) for correction, answers in rows.items()}
 
 
-def _together(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], instances: int) -> Answers:
+def _together(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], truths: list[int]) -> Answers:
     logits, presence, right = (np.concatenate(part) for part in zip(*rows, strict=True))
-    return Answers(logits, presence, right, instances)
+    return Answers(logits, presence, right, np.array(truths))
 
 
 def _answer(logits: torch.Tensor, boxes: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -108,18 +108,30 @@ def _answer(logits: torch.Tensor, boxes: torch.Tensor, targets: torch.Tensor) ->
 
 
 def fit_shifts(answers: dict[float, Answers]) -> Calibration:
-    """The adjustment with the best F1 at a score of 0.5, absent concepts included."""
-    options = [(f1(a, q, p), c, float(q), float(p)) for c, a in answers.items() for q, p in product(SHIFTS, SHIFTS)]
+    """The adjustment with the best cgF1 at a score of 0.5."""
+    options = [(cg_f1(a, q, p), c, float(q), float(p)) for c, a in answers.items() for q, p in product(SHIFTS, SHIFTS)]
     after, correction, query, presence = max(options)
-    return Calibration(correction, query, presence, f1(answers[1.0], 0.0, 0.0), after)
+    return Calibration(correction, query, presence, cg_f1(answers[1.0], 0.0, 0.0), after)
 
 
-def f1(answers: Answers, query: float, presence: float) -> float:
-    """F1 of queries that score 0.5 or more once the logits are shifted."""
+def cg_f1(answers: Answers, query: float, presence: float) -> float:
+    """cgF1 of queries that score 0.5 or more once the logits are shifted (official rule, boxes at one IoU).
+
+    How well boxes are found where the concept is, times how well "found something" tells where it is: counted as one
+    F1 over all pairs, the many pairs without an instance would make the student say nothing.
+    """
     scores = _sigmoid(answers.logits + query) * _sigmoid(answers.presence + presence)[:, None]
     kept = scores >= 0.5
-    hits = int((kept & answers.right).sum())
-    return 2 * hits / max(1, int(kept.sum()) + answers.instances)
+    there, found = answers.truths > 0, kept.any(1)
+    hits = np.count_nonzero(kept & answers.right)
+    f1 = 2 * hits / max(1, np.count_nonzero(kept[there]) + int(answers.truths.sum()))
+    return f1 * _correlation(there, found)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Matthews correlation of two bool [C]; 0 where either is always the same."""
+    spread = float(one.std() * other.std())
+    return float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread else 0.0
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from esam3_core.config import StudentConfig, TextConfig
-from esam3_core.distill.calibrate import Answers, Calibration, apply_shifts, f1, fit_shifts
+from esam3_core.distill.calibrate import Answers, Calibration, apply_shifts, cg_f1, fit_shifts
 from esam3_core.nn.student import Student
 
 
@@ -18,14 +18,14 @@ def unsure_answers() -> Answers:
     logits[::2, 0] = -0.85
     right = np.zeros((20, 4), bool)
     right[::2, 0] = True
-    return Answers(logits, np.full(20, 3.0), right, instances=10)
+    return Answers(logits, np.full(20, 3.0), right, truths=np.tile([1, 0], 10))
 
 
 def test_a_student_that_is_unsure_of_itself_is_made_sure() -> None:
     answers = unsure_answers()
     found = fit_shifts({1.0: answers})
-    assert found.f1_before == 0.0
-    assert found.f1_after == 1.0
+    assert found.cg_f1_before == 0.0
+    assert found.cg_f1_after == pytest.approx(1.0)
     assert found.query + 1e-9 > 0.85
 
 
@@ -34,21 +34,31 @@ def test_a_presence_that_denies_everything_is_lifted() -> None:
     answers.logits += 4.0
     answers.logits[~answers.right] -= 8.0
     answers.presence[:] = -0.7
-    assert fit_shifts({1.0: answers}).f1_after == 1.0
+    assert fit_shifts({1.0: answers}).cg_f1_after == pytest.approx(1.0)
 
 
 def test_a_correction_that_does_harm_does_not_count() -> None:
     spoilt = unsure_answers()
     spoilt.logits[:] = -1.0
     found = fit_shifts({0.0: unsure_answers(), 1.0: spoilt})
-    assert found.correction == 0.0 and found.f1_after == 1.0
+    assert found.correction == 0.0 and found.cg_f1_after == pytest.approx(1.0)
 
 
 def test_what_is_missed_and_what_is_made_up_both_cost() -> None:
     answers = unsure_answers()
-    assert f1(answers, 1.5, 0.0) == 1.0
-    assert f1(answers, 4.0, 0.0) == pytest.approx(2 * 10 / (80 + 10))  # everything fires
-    assert f1(answers, 0.0, 0.0) == 0.0
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(1.0)
+    assert cg_f1(answers, 4.0, 0.0) == 0.0  # everything fires: what is found tells nothing
+    assert cg_f1(answers, 0.0, 0.0) == 0.0
+    answers.logits[0, 1] = answers.logits[0, 0]
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(20 / 21)  # one wrong box beside ten right ones
+    answers.logits[1, 0] = answers.logits[0, 0]
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(20 / 21 * (10 * 9 / np.sqrt(11 * 10 * 10 * 9)))
+
+
+def test_three_wrong_boxes_in_one_absent_concept_count_as_one_wrong_answer() -> None:
+    one, three = unsure_answers(), unsure_answers()
+    one.logits[1, 0] = three.logits[1, :3] = 0.0
+    assert cg_f1(one, 1.5, 0.0) == pytest.approx(cg_f1(three, 1.5, 0.0))
 
 
 def test_shifts_end_up_in_the_students_logits() -> None:
