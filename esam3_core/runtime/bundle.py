@@ -19,6 +19,7 @@ MEMORY_GRAPHS = ("propagator", "memorizer")
 OFFICIAL_MEMORY_GRAPHS = ("memory_neck", "pointer_encoder")  # SAM 3's tracker has features of its own
 OPTIONAL_GRAPHS = (*MEMORY_GRAPHS, *OFFICIAL_MEMORY_GRAPHS, "exemplar_encoder")
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles"
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where PyYAML has it: ten times faster
 COPY_AGAIN = "copy the bundle again, or make it again with `esam3 export`"
 
 ConfigT = TypeVar("ConfigT")
@@ -136,7 +137,7 @@ def _listing() -> str:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        card = yaml.load(path.read_text(encoding="utf-8"), SAFE_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"{path} is not readable YAML ({reason}): {COPY_AGAIN}") from error

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -86,26 +87,49 @@ class OnnxEngine:
         }
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A graph file, and the inputs and outputs that its user needs."""
+
+    path: Path
+    inputs: Collection[str]
+    outputs: Collection[str]
+
+
 def load_engine(path: Path, config: RuntimeConfig, inputs: Collection[str], outputs: Collection[str]) -> Engine:
-    """Load one graph of a bundle with the backend that `config` names.
+    """Load one graph of a bundle; see `load_engines`."""
+    return load_engines([Graph(path, inputs, outputs)], config)[0]
+
+
+def load_engines(graphs: Sequence[Graph], config: RuntimeConfig) -> list[Engine]:
+    """Load graphs of one bundle with the backend that `config` names, on a CPU beside each other.
 
     Raises:
-        EngineError: the backend or device is not there, the graph is unreadable, or it lacks one of the `inputs` or
-            `outputs` that its caller needs.
+        EngineError: the backend or device is not there, a graph is unreadable, or it lacks one of the inputs or
+            outputs that its user needs.
     """
     # Read by every OpenMP runtime at its start; ONNX Runtime builds of some boards use one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    engine: Engine
-    if choose_backend(path.parent, config).backend == "tensorrt":
+    engines = _open_all([graph.path for graph in graphs], config)
+    watch = _watch.get()
+    for number, (graph, engine) in enumerate(zip(graphs, engines, strict=True)):
+        _check_ports(graph.path, "inputs", graph.inputs, engine.inputs)
+        _check_ports(graph.path, "outputs", graph.outputs, engine.outputs)
+        engines[number] = watch(graph.path, engine) if watch else engine
+    return engines
+
+
+def _open_all(paths: Sequence[Path], config: RuntimeConfig) -> list[Engine]:
+    if choose_backend(paths[0].parent, config).backend == "tensorrt":
         from esam3_core.runtime.tensorrt_engine import open_tensorrt
 
-        engine = open_tensorrt(path, file_digest(path), _gpu_index(config.device))
-    else:
-        engine = OnnxEngine(path, config)
-    _check_ports(path, "inputs", inputs, engine.inputs)
-    _check_ports(path, "outputs", outputs, engine.outputs)
-    watch = _watch.get()
-    return watch(path, engine) if watch else engine
+        return [open_tensorrt(path, file_digest(path), _gpu_index(config.device)) for path in paths]
+    import onnxruntime as ort
+
+    # Each takes one core while ONNX Runtime optimises it. A GPU is one device, and its driver is set up once.
+    on_cpu = _choose_device(config.device, ort.get_available_providers())[0] == "cpu"
+    with ThreadPoolExecutor(len(paths) if on_cpu else 1) as pool:
+        return list(pool.map(lambda path: OnnxEngine(path, config), paths))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from esam3_core.config import DetectorConfig, RuntimeConfig, TrackerConfig
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.detector import FEATURES, read_detections, run_detector
-from esam3_core.runtime.engines import load_engine
+from esam3_core.runtime.engines import Graph, load_engine, load_engines
 from esam3_core.runtime.errors import ConceptError, PromptError
 from esam3_core.runtime.exemplars import WORDLESS, Exemplar, ExemplarEncoder, Shown, group, join
 from esam3_core.runtime.memory_engines import (
@@ -55,9 +55,12 @@ class Student:
         self.config = config or RuntimeConfig()
         self.detector: DetectorConfig = bundle.detector
         self.stages = Stages()
-        self._image_encoder = load_engine(bundle.graphs["image_encoder"], self.config, ["image"], FEATURES)
-        self._detector = load_engine(bundle.graphs["detector"], self.config, DETECTOR_INPUTS, DETECTOR_OUTPUTS)
-        text_encoder = load_engine(bundle.graphs["text_encoder"], self.config, ["tokens"], ["prompt"])
+        needed = (
+            Graph(bundle.graphs["image_encoder"], ["image"], FEATURES),
+            Graph(bundle.graphs["detector"], DETECTOR_INPUTS, DETECTOR_OUTPUTS),
+            Graph(bundle.graphs["text_encoder"], ["tokens"], ["prompt"]),
+        )
+        self._image_encoder, self._detector, text_encoder = load_engines(needed, self.config)
         context = bundle.student.text.context
         self._text = TextEncoder(text_encoder, bundle.tokenizer, context, self.config.text_cache)
 
@@ -84,18 +87,16 @@ class Student:
             BundleError: the bundle has no memory.
             EngineError: a graph cannot run here.
         """
-        paths = [self.bundle.graph("propagator"), self.bundle.graph("memorizer")]
         config, graphs = self.bundle.student, self.bundle.graphs
-        own_features = "memory_neck" in graphs
-        return MemoryEngines(
-            load_engine(paths[0], self.config, PROPAGATOR_INPUTS, PROPAGATOR_OUTPUTS),
-            load_engine(paths[1], self.config, MEMORIZER_INPUTS, MEMORIZER_OUTPUTS),
-            config.memory.points,
-            4 * config.grid,
-            self.stages,
-            load_engine(graphs["memory_neck"], self.config, [UNNECKED], FEATURES) if own_features else None,
-            load_engine(graphs["pointer_encoder"], self.config, POINTER_INPUTS, ["pointer"]) if own_features else None,
-        )
+        needed = [
+            Graph(self.bundle.graph("propagator"), PROPAGATOR_INPUTS, PROPAGATOR_OUTPUTS),
+            Graph(self.bundle.graph("memorizer"), MEMORIZER_INPUTS, MEMORIZER_OUTPUTS),
+        ]
+        if "memory_neck" in graphs:
+            needed.append(Graph(graphs["memory_neck"], [UNNECKED], FEATURES))
+            needed.append(Graph(graphs["pointer_encoder"], POINTER_INPUTS, ["pointer"]))
+        propagator, memorizer, *own = load_engines(needed, self.config)
+        return MemoryEngines(propagator, memorizer, config.memory.points, 4 * config.grid, self.stages, *own)
 
     def segment(
         self, image: Image, concepts: Iterable[str] = (), exemplars: Iterable[Exemplar] = ()

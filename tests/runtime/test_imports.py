@@ -8,7 +8,8 @@ import pytest
 
 import esam3_core
 
-FORBIDDEN = ("torch", "timm", "onnx", "mujoco", "rclpy", "sensor_msgs", "esam3_ros", "matplotlib")
+HEAVY = ("matplotlib", "scipy")  # SciPy is there, but importing it takes longer than everything else together
+FORBIDDEN = ("torch", "timm", "onnx", "mujoco", "rclpy", "sensor_msgs", "esam3_ros", *HEAVY)
 
 
 @pytest.mark.parametrize(
