@@ -29,11 +29,11 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=10, help="steps that a point averages (default: 10)")
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in (arguments.run / "log.jsonl").read_text().splitlines()]
-    names = [name for name in rows[0] if name not in ("step", *TIMES)]
-    steps = np.array([row["step"] for row in rows])
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("step", *TIMES)]
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.6), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
-        values = np.array([row[name] for row in rows], float)
+        told = [(row["step"], row[name]) for row in rows if name in row]  # some terms begin later than others
+        steps, values = np.array(told, float).T
         axis.plot(steps, values, color="0.8", linewidth=0.8)
         smooth = np.convolve(values, np.ones(arguments.window) / arguments.window, "valid")
         axis.plot(steps[arguments.window - 1 :], smooth)

@@ -21,11 +21,11 @@ def draw_curves(log: Path, picture: Path) -> None:
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if len(rows) < 2:
         return
-    names = [name for name in rows[0] if name != "step"]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "step"]
     figure, axes = plt.subplots(3, (len(names) + 2) // 3, figsize=(15, 8), squeeze=False)
-    steps = np.array([row["step"] for row in rows])
     for axis, name in zip(axes.flat, names, strict=False):
-        values = np.array([row[name] for row in rows], float)
+        told = [(row["step"], row[name]) for row in rows if name in row]  # some terms begin later than others
+        steps, values = np.array(told, float).T
         window = min(WINDOW, len(values))
         smooth = np.convolve(values, np.ones(window) / window, "valid")
         axis.plot(steps[window - 1 :], smooth)
