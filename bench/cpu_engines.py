@@ -26,7 +26,8 @@ import yaml
 
 from esam3_core.config import RuntimeConfig
 from esam3_core.deploy.frames import frames
-from esam3_core.deploy.gates import Clip, judge_loop, record
+from esam3_core.deploy.gates import Clip, record
+from esam3_core.deploy.loop import Loop
 from esam3_core.deploy.torch_reference import torch_runs
 from esam3_core.deploy.typed_graphs import prepared, read_kept
 from esam3_core.runtime.bundle import Bundle, file_digest
@@ -72,7 +73,8 @@ def main() -> None:
             quantised = write_int8(bundle, feeds, Path(scratch) / "int8")
             kinds["int8"] = (Bundle.load(quantised), lambda _, engine: engine)
         rows = [*graph_rows(kinds, feeds, config), frame_row(kinds, clip, config)]
-        loop = {kind: judge_loop(bundle, clip, config, only(*kinds[kind], config)).mean for kind in kinds}
+        reference = Loop(bundle, clip)
+        loop = {kind: reference.judge(config, only(*kinds[kind], config)).mean for kind in kinds}
         if arguments.int8:
             shutil.copytree(Path(scratch) / "int8", arguments.int8)
     print(

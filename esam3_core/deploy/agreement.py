@@ -41,18 +41,18 @@ def cosine(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
     return float(a @ b / norms)
 
 
-def track_agreement(reference: Sequence[Track], candidate: Sequence[Track]) -> float | None:
-    """Mean IoU of the masks of one frame, each paired with its best of the same concept; a mask without a partner
-    counts as 0. None if neither shows anything."""
+def track_ious(reference: Sequence[Track], candidate: Sequence[Track]) -> list[float]:
+    """IoU of the masks of one frame, each paired with its best of the same concept; a mask without a partner counts
+    as 0. Empty if neither shows anything."""
     ious: list[float] = []
     shown = [[track for track in tracks if track.crop.area] for tracks in (reference, candidate)]
-    for concept in {track.concept for tracks in shown for track in tracks}:
+    for concept in sorted({track.concept for tracks in shown for track in tracks}):
         ours, theirs = ([track.crop for track in tracks if track.concept == concept] for tracks in shown)
         overlaps = np.asarray(iou_matrix(ours, theirs)) if ours and theirs else np.zeros((len(ours), len(theirs)))
         rows, columns = linear_sum_assignment(-overlaps)
         paired = [float(overlaps[row, column]) for row, column in zip(rows, columns, strict=True)]
         ious += paired + [0.0] * (max(len(ours), len(theirs)) - len(paired))
-    return float(np.mean(ious)) if ious else None
+    return ious
 
 
 def _detector_agreement(reference: Outputs, candidate: Outputs) -> dict[str, float]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TensorRT engines of a bundle, built on the machine that will run them; or, without a GPU, the check that they build.
 
-Engines are written one by one and listed only when they are whole: a build that is killed goes on where it stopped,
-and whatever was there before stays usable until its successor is complete.
+Engines are written one by one into a listing of those that wait: a build that is killed goes on where it stopped. They
+are used once all of them are there and track as the reference does; until then whatever was there before stays in use.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
 
 from esam3_core.deploy.build_process import run_builder
+from esam3_core.deploy.capability import find_polygraphy, report_capability
 from esam3_core.deploy.gates import Clip, record
 from esam3_core.deploy.machine import board_model
 from esam3_core.deploy.presets import BOARDS
 from esam3_core.deploy.tensorrt_api import BuildOptions, find_tensorrt
 from esam3_core.deploy.typed_graphs import TypedFile, typed_graphs
-from esam3_core.deploy.verify import check_engine
+from esam3_core.deploy.verify import check_engine, check_loop
 from esam3_core.runtime.bundle import Bundle, file_digest
 from esam3_core.runtime.cuda import Gpu, open_driver
 from esam3_core.runtime.engine_folder import BuiltEngine, engines_folder, read_listing, write_listing
+from esam3_core.runtime.engines import Engine
 from esam3_core.runtime.errors import EngineError
 from esam3_core.runtime.tensorrt_engine import TensorRtEngine
 
+WAITING = "waiting.json"  # lists engines that are built and not proven together
 ROOM = 3  # times the size of the graphs that must be free on the disk
 Say = Callable[[str], None]
 
@@ -55,6 +58,14 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Judges:
+    """What engines have to pass before they are used."""
+
+    accept: Callable[[str, Path], None]  # raises if the engine of a graph in a file is not good enough
+    prove: Callable[[Mapping[str, Path]], None]  # raises if a tracker with all engines is not
+
+
+@dataclass(frozen=True)
 class CheckRow:
     """What became of one graph."""
 
@@ -63,17 +74,21 @@ class CheckRow:
     megabytes: float
     seconds: float
     problem: str = ""  # empty: it parses and builds
+    unsupported: str = ""  # polygraphy's table of nodes that TensorRT cannot run; empty: there are none
 
 
 def build_bundle(bundle: Bundle, config: BuildConfig, clip: Clip, say: Say = print) -> Path:
-    """Build what is missing, and list each engine once it has passed its gate; returns their folder.
+    """Build what is missing, and use it once each engine and the tracker with all of them passed their gates.
 
     Args:
-        clip: frames on which engines are compared with the bundle's graphs.
+        clip: frames on which engines are compared with the bundle's graphs, and tracked by the closed loop.
+
+    Returns:
+        The folder of the engines.
 
     Raises:
         EngineError: no GPU, no TensorRT, a graph that does not build, a board out of memory.
-        Esam3Error: an engine says something else than its graph; the message names graph and output.
+        Esam3Error: a gate failed; the message names graph and output.
         OSError: the disk is full or the bundle cannot be written; engines that were there stay.
     """
     tensorrt = find_tensorrt("build")
@@ -91,26 +106,32 @@ def build_bundle(bundle: Bundle, config: BuildConfig, clip: Clip, say: Say = pri
     def accept(graph: str, draft: Path) -> None:
         check_engine(TensorRtEngine(draft), graph, bundle.graphs[graph], feeds.get(graph, []))
 
-    target = Target(folder, gpu, tensorrt.version, options)
-    return build_missing(bundle, typed_graphs(bundle, config.precision, clip), target, make, accept, config.again, say)
+    def prove(engines: Mapping[str, Path]) -> None:
+        opened: dict[str, Engine] = {graph: TensorRtEngine(path) for graph, path in engines.items()}
+        found = check_loop(bundle, clip, opened)
+        say(f"loop: masks agree to {found.mean:.4f} over {found.runs} frames ({found.note})")
+
+    target, judges = Target(folder, gpu, tensorrt.version, options), Judges(accept, prove)
+    return build_missing(bundle, typed_graphs(bundle, config.precision, clip), target, make, judges, config.again, say)
 
 
 def build_missing(
     bundle: Bundle, graphs: Mapping[str, TypedFile], target: Target, make: Callable[[str, ModelProto, Path], None],
-    accept: Callable[[str, Path], None], again: bool, say: Say,
+    judges: Judges, again: bool, say: Say,
 ) -> Path:  # fmt: skip
-    """Make the engines that are not there, one by one; each counts only once it is whole and accepted.
+    """Make the engines that are not there, one by one; all are used once they are whole, accepted and proven together.
 
     Args:
         make: writes the engine of a graph to a file, or raises.
-        accept: raises if the engine in a file is not good enough.
         again: make even what is there.
     """
     folder, options = target.folder, target.options
-    engines = read_listing(folder)
+    used, waiting = read_listing(folder), read_listing(folder, WAITING)
+    engines: dict[str, BuiltEngine] = {}
     for graph, typed in graphs.items():
-        known = engines.get(graph)
-        if known and not again and is_current(known, bundle.digests[graph], typed, options, folder):
+        known = None if again else _current(graph, (used, waiting), bundle, typed, target)
+        if known:
+            engines[graph] = known
             say(f"{graph}: already built")
             continue
         start = time.perf_counter()
@@ -118,31 +139,47 @@ def build_missing(
         try:
             make(graph, typed.content, draft)
             seconds = time.perf_counter() - start
-            accept(graph, draft)
+            judges.accept(graph, draft)
             digest = file_digest(draft)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        # Its name holds its digest: the engine that the listing still names is not touched.
+        # Its name holds its digest: an engine that is in use is not touched.
         path = folder / f"{graph}-{digest[:12]}.engine"
         draft.replace(path)
-        engines[graph] = BuiltEngine(
+        waiting[graph] = engines[graph] = BuiltEngine(
             path.name, bundle.digests[graph], digest, typed.precision, typed.kept, typed.largest, options.workspace,
             options.level, round(seconds, 1),
         )  # fmt: skip
-        write_listing(folder, target.gpu, target.version, engines)
+        write_listing(folder, target.gpu, target.version, waiting, WAITING)
         say(f"{graph}: {path.stat().st_size / 1e6:.1f} MB in {seconds:.0f} s")
+    if engines != used:
+        judges.prove({graph: folder / engine.file for graph, engine in engines.items()})
+        write_listing(folder, target.gpu, target.version, engines)
+    (folder / WAITING).unlink(missing_ok=True)
     remove_unlisted(folder, engines)
     return folder
+
+
+def _current(
+    graph: str, listings: Sequence[Mapping[str, BuiltEngine]], bundle: Bundle, typed: TypedFile, target: Target
+) -> BuiltEngine | None:
+    """The engine of a graph that a build would only make again."""
+    for listing in listings:
+        known = listing.get(graph)
+        if known and is_current(known, bundle.digests[graph], typed, target.options, target.folder):
+            return known
+    return None
 
 
 def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print) -> list[CheckRow]:
     """Parse and build every graph with TensorRT-RTX, which needs no GPU; nothing is kept.
 
     Raises:
-        EngineError: TensorRT-RTX is not installed.
+        EngineError: TensorRT-RTX or polygraphy is not installed.
     """
     find_tensorrt("check")
+    find_polygraphy()
     rows = []
     for graph, typed in typed_graphs(bundle, precision).items():
         start = time.perf_counter()
@@ -153,8 +190,10 @@ def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print) -> l
                 size, problem = out.stat().st_size / 1e6, ""
             except EngineError as error:
                 size, problem = 0.0, str(error)
-        row = CheckRow(graph, typed.nodes, round(size, 1), round(time.perf_counter() - start, 1), problem)
-        say(f"{graph}: " + (problem or f"parses and builds ({row.nodes} nodes, {row.megabytes} MB, {row.seconds} s)"))
+        seconds, unsupported = time.perf_counter() - start, report_capability(typed.content)
+        row = CheckRow(graph, typed.nodes, round(size, 1), round(seconds, 1), problem, unsupported)
+        built = problem or f"parses and builds ({row.nodes} nodes, {row.megabytes} MB, {row.seconds} s)"
+        say(f"{graph}: {built}; polygraphy: " + (f"\n{unsupported}" if unsupported else "every node is supported"))
         rows.append(row)
     return rows
 

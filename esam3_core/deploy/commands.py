@@ -98,7 +98,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     bundle = Bundle.load(arguments.bundle)
     if arguments.check:
         rows = check_bundle(bundle, arguments.precision)
-        failed = [row.graph for row in rows if row.problem]
+        failed = [row.graph for row in rows if row.problem or row.unsupported]
         verdict = f"failed: {', '.join(failed)}" if failed else "every graph builds"
         print(f"{bundle.name}, {arguments.precision}: {verdict}")
         return 1 if failed else 0
@@ -111,7 +111,8 @@ def run_build(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Run the gates; 1 if one fails."""
-    from esam3_core.deploy.verify import as_json, as_markdown, failure, verify
+    from esam3_core.deploy.verdict import as_json, as_markdown, failure
+    from esam3_core.deploy.verify import verify
     from esam3_core.runtime.bundle import Bundle
 
     verdict = verify(Bundle.load(arguments.bundle), arguments.precision, _clip(arguments), arguments.search)

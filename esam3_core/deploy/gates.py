@@ -6,14 +6,13 @@
     engine   the TensorRT engine says the same                                  cosine >= 0.999 per output
     loop     a tracker with it draws the same masks over >= 100 frames          mean IoU >= 0.97
 
-Every graph is judged alone, fed with what the reference fed it while it tracked real frames; only the loop lets errors
-come round again, which is where a half-precision tracker fails although each of its graphs is fine.
+Every graph is judged alone, fed with what the reference fed it while it tracked real frames; only the loop (`loop.py`)
+lets errors come round again, which is where a half-precision tracker fails although each of its graphs is fine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from esam3_core.config import RuntimeConfig
-from esam3_core.deploy.agreement import agreement, track_agreement
+from esam3_core.deploy.agreement import agreement
 from esam3_core.deploy.frames import CONCEPTS, frames
 from esam3_core.deploy.watched import Feeds, Recorder
 from esam3_core.runtime.bundle import Bundle
-from esam3_core.runtime.engines import Engine, OnnxEngine, Watch, watching
+from esam3_core.runtime.engines import Engine, OnnxEngine, watching
 from esam3_core.runtime.exemplars import Exemplar
 from esam3_core.runtime.preprocess import Image
 from esam3_core.runtime.student import Student
@@ -56,6 +55,7 @@ class Finding:
     worst: float  # of all runs
     mean: float
     runs: int
+    note: str = ""  # what else was seen
 
     @property
     def passed(self) -> bool:
@@ -99,26 +99,6 @@ def judge(gate: str, graph: str, reference: Run, candidate: Run, feeds: Sequence
         for name, value in agreement(reference(feed), candidate(feed)).items():
             values.setdefault(name, []).append(value)
     return [Finding(gate, graph, name, min(found), float(np.mean(found)), len(found)) for name, found in values.items()]
-
-
-def judge_loop(bundle: Bundle, clip: Clip, config: RuntimeConfig, watch: Watch | None = None) -> Finding:
-    """Track the clip with the reference and with another backend, or other engines, and compare the masks."""
-    ours = track_clip(bundle, clip, REFERENCE)
-    theirs = track_clip(bundle, clip, config, watch)
-    found = [track_agreement(one, other) for one, other in zip(ours, theirs, strict=True)]
-    ious = [value for value in found if value is not None]
-    if not ious:
-        raise ValueError("nothing was tracked in the clip: give another --source or other --concept")
-    return Finding("loop", "all", "masks", min(ious), float(np.mean(ious)), len(ious))
-
-
-def track_clip(
-    bundle: Bundle, clip: Clip, config: RuntimeConfig, watch: Watch | None = None, count: int = 0
-) -> list[list[Track]]:
-    """The tracks of every frame of the clip, or of its first `count`."""
-    with watching(watch) if watch else nullcontext():
-        tracker = Student(bundle, config).track(clip.concepts)
-        return [tracker.step(image, stamp) for stamp, image in frames(clip.source, count or clip.frames)]
 
 
 def run_engine(engine: Engine) -> Run:

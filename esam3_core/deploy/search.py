@@ -45,7 +45,7 @@ def search(
         say: told what is found.
         least: cosine that every output has to reach.
     """
-    graph, precision, ordered = candidate.graph, candidate.precision, candidate.nodes
+    graph, precision, ordered = candidate.graph, candidate.precision, list(candidate.nodes)
 
     def worst_with(kept: set[str]) -> float:
         return min(finding.worst for finding in judge_typed(candidate, kept, reference, feeds))
@@ -73,29 +73,32 @@ class Candidate:
     """A graph in a precision, with any set of nodes left out of it."""
 
     def __init__(self, model: ModelProto, graph: str, precision: str, feeds: Sequence[Feeds]) -> None:
-        """`nodes` are those that may be left out, in the order of the graph.
+        """`nodes` are those that may be left out (first output -> kind), in the order of the graph.
 
         Args:
             model: as `graph_file.read_graph` gives it.
-            feeds: runs on which the ranges of int8 are measured.
+            feeds: runs on which the ranges of int8 are measured; without any, an int8 graph stays in half.
         """
         self.graph = graph
         self.precision = precision
         self._model = model
-        self._quantised = quantise(model, graph, feeds) if precision == "int8" else None
+        self._quantised = quantise(model, graph, feeds) if precision == "int8" and feeds else None
+        self.nodes: dict[str, str] = {}
         if graph in WHOLE or precision == "fp32":
-            self.nodes: list[str] = []
-        elif precision == "int8":
-            self.nodes = [node.output[0] for node in quantisable(model)]
+            return
+        if precision == "int8":
+            chosen = quantisable(model) if feeds else []
         else:
             narrow = choose_narrow(model, (), NARROW[precision])
-            self.nodes = [node.output[0] for node in model.graph.node if node.output[0] in narrow]
+            chosen = [node for node in model.graph.node if node.output[0] in narrow]
+        self.nodes = {node.output[0]: node.op_type for node in chosen}
 
     def emulated(self, kept: Collection[str]) -> ModelProto:
         """The graph rounding as the precision would, but for `kept`."""
         if self._quantised is not None:
             return emulate(unquantise(self._quantised, self._model, kept), self.graph, self.precision)
-        return emulate(self._model, self.graph, self.precision, kept)
+        single = () if self.precision == "int8" else kept
+        return emulate(self._model, self.graph, self.precision, single)
 
 
 def judge_typed(candidate: Candidate, kept: Collection[str], reference: Run, feeds: Sequence[Feeds]) -> list[Finding]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the TensorRT engines of a bundle lie, and which of them may be used here.
 
-    <bundle>/engines/<gpu>-trt<version>/engines.json, <graph>.engine, timing.cache
+    <bundle>/engines/<gpu>-trt<version>/engines.json, <graph>-<digest>.engine, timing.cache
 
 An engine belongs to one graph (by its sha256), one GPU and one version of TensorRT; `esam3 build` writes it.
 """
@@ -42,10 +42,10 @@ def engines_folder(bundle: Path, gpu: Gpu, version: str) -> Path:
     return bundle / "engines" / f"{name}-sm{gpu.capability.replace('.', '')}-trt{version}"
 
 
-def read_listing(folder: Path) -> dict[str, BuiltEngine]:
+def read_listing(folder: Path, name: str = LISTING) -> dict[str, BuiltEngine]:
     """Graph -> engine; empty if nothing was built or the listing cannot be read."""
     try:
-        listing = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+        listing = json.loads((folder / name).read_text(encoding="utf-8"))
         if listing["format"] != FORMAT:
             return {}
         return {graph: _entry(values) for graph, values in listing["engines"].items()}
@@ -53,17 +53,19 @@ def read_listing(folder: Path) -> dict[str, BuiltEngine]:
         return {}
 
 
-def write_listing(folder: Path, gpu: Gpu, version: str, engines: dict[str, BuiltEngine]) -> None:
-    """Replace the listing in one step."""
+def write_listing(
+    folder: Path, gpu: Gpu, version: str, engines: dict[str, BuiltEngine], name: str = LISTING
+) -> None:
+    """Replace a listing in one step; engines in another one than LISTING are not used."""
     content = {
         "format": FORMAT,
         "gpu": asdict(gpu),
         "tensorrt": version,
         "engines": {graph: asdict(engine) for graph, engine in engines.items()},
     }
-    draft = folder / f"{LISTING}.draft"
+    draft = folder / f"{name}.draft"
     draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder / LISTING)
+    draft.replace(folder / name)
 
 
 def find_engine(graph: Path, digest: str, gpu: Gpu, version: str) -> Path:

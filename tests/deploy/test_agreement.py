@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from esam3_core.deploy.agreement import agreement, cosine, track_agreement
+from esam3_core.deploy.agreement import agreement, cosine, track_ious
 from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.track import Track
 
@@ -81,8 +81,8 @@ def test_where_nothing_counts_the_best_query_is_compared() -> None:
 
 def test_tracks_agree_as_their_masks_do() -> None:
     ours = [track("cup", square(5)), track("cup", square(30))]
-    assert track_agreement(ours, list(reversed(ours))) == pytest.approx(1)
-    assert track_agreement(ours, [ours[0], track("cup", square(35))]) == pytest.approx((1 + 50 / 150) / 2)
-    assert track_agreement(ours, ours[:1]) == 0.5
-    assert track_agreement(ours[:1], [track("mug", square(5))]) == 0
-    assert track_agreement([], []) is None
+    assert track_ious(ours, list(reversed(ours))) == pytest.approx([1, 1])
+    assert track_ious(ours, [ours[0], track("cup", square(35))]) == pytest.approx([1, 50 / 150])
+    assert track_ious(ours, ours[:1]) == [1, 0]
+    assert track_ious(ours[:1], [track("mug", square(5))]) == [0, 0]
+    assert track_ious([], []) == []

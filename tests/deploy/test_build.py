@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from esam3_core import cli
 from esam3_core.deploy import machine
-from esam3_core.deploy.build import Target, build_missing, find_board, prepare_folder
+from esam3_core.deploy.build import Judges, Target, build_missing, find_board, prepare_folder
 from esam3_core.deploy.build_process import run_builder
 from esam3_core.deploy.tensorrt_api import BuildOptions
 from esam3_core.deploy.typed_graphs import TypedFile
@@ -24,6 +24,7 @@ from esam3_core.runtime import EngineError
 from esam3_core.runtime.bundle import Bundle, file_digest
 from esam3_core.runtime.cuda import Gpu
 from esam3_core.runtime.engine_folder import engines_folder, find_engine, read_listing
+from esam3_core.runtime.errors import Esam3Error
 
 ORIN, VERSION = Gpu("Orin", "8.7", "12.6", 8 << 30), "10.3.0"
 OPTIONS = BuildOptions(level=0)
@@ -49,13 +50,16 @@ class Builds:
         self.said: list[str] = []
 
     def __call__(
-        self, make: Callable[..., None] | None = None, accept: Callable[..., None] | None = None, again: bool = False
+        self,
+        make: Callable[..., None] | None = None,
+        accept: Callable[..., None] = lambda *_: None,
+        prove: Callable[..., None] = lambda _: None,
+        again: bool = False,
     ) -> None:
         prepare_folder(self.folder, 1)
         target = Target(self.folder, ORIN, VERSION, OPTIONS)
-        build_missing(
-            self.bundle, GRAPHS, target, make or self.make, accept or (lambda *_: None), again, self.said.append
-        )
+        judges = Judges(accept, prove)
+        build_missing(self.bundle, GRAPHS, target, make or self.make, judges, again, self.said.append)
 
     def make(self, graph: str, model: ModelProto, draft: Path) -> None:
         run_builder("check", model, draft, OPTIONS, None, graph, self.said.append)
@@ -99,7 +103,7 @@ def test_engines_are_built_listed_and_found_and_not_built_twice(builds: Builds) 
 def test_a_killed_build_goes_on_where_it_stopped(builds: Builds) -> None:
     with pytest.raises(KeyboardInterrupt):
         builds(partial(die, "propagator"))
-    assert builds.usable() == {"detector": b"detector"}
+    assert builds.usable() == {}  # a part of the engines is of no use
     (builds.folder / "propagator.draft").write_bytes(b"left by a power cut")
     builds()
     assert builds.said[-2] == "detector: already built"
@@ -117,6 +121,34 @@ def test_building_again_keeps_the_old_engine_until_the_new_one_is_accepted(build
     with pytest.raises(EngineError, match="gate engine failed: detector"):
         builds(accept=refuse, again=True)
     assert builds.usable() == before and not list(builds.folder.glob("*.draft"))
+
+
+def test_engines_are_used_only_once_a_tracker_with_all_of_them_is_proven(builds: Builds) -> None:
+    builds(partial(die, ""))
+    before, seen = builds.usable(), []
+
+    def refuse(engines: dict[str, Path]) -> None:
+        seen.append({graph: path.read_bytes() for graph, path in engines.items()})
+        raise Esam3Error("gate loop failed: all, output masks")
+
+    with pytest.raises(Esam3Error, match="gate loop failed"):
+        builds(prove=refuse, again=True)
+    assert set(seen[0]) == set(GRAPHS) and seen[0] != before and builds.usable() == before
+    builds(prove=refuse)  # what is in use was proven: there is nothing to do
+    assert len(seen) == 1 and builds.usable() == before
+    assert len(list(builds.folder.glob("*.engine"))) == len(GRAPHS)  # what failed is gone
+
+
+def test_what_was_built_before_a_failed_proof_is_not_built_again(builds: Builds) -> None:
+    def refuse(_: object) -> None:
+        raise Esam3Error("gate loop failed: all, output masks")
+
+    with pytest.raises(Esam3Error):
+        builds(partial(die, ""), prove=refuse)
+    assert builds.usable() == {}
+    builds(prove=lambda engines: None)
+    assert builds.said[-2:] == ["detector: already built", "propagator: already built"]
+    assert builds.usable() == {"detector": b"detector", "propagator": b"propagator"}
 
 
 def test_an_engine_that_was_damaged_or_is_of_another_precision_is_built_again(builds: Builds) -> None:

@@ -12,9 +12,11 @@ import pytest
 from esam3_core import cli
 from esam3_core.deploy import gates
 from esam3_core.deploy.frames import VIEW, frames
-from esam3_core.deploy.gates import REFERENCE, Clip, Finding, judge, judge_loop, record, run_graph
+from esam3_core.deploy.gates import REFERENCE, Clip, Finding, judge, record, run_graph
 from esam3_core.deploy.graph_file import read_graph
-from esam3_core.deploy.verify import as_json, as_markdown, check_engine, failure, verify
+from esam3_core.deploy.loop import Loop
+from esam3_core.deploy.verdict import as_json, as_markdown, failure
+from esam3_core.deploy.verify import check_engine, check_loop, verify
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.engines import Engine, OnnxEngine
 from esam3_core.runtime.errors import Esam3Error
@@ -76,13 +78,25 @@ def test_the_loop_finds_what_only_shows_over_time(colours: Bundle, clip: Clip, t
     def replace(path: Path, engine: Engine) -> Engine:
         return OnnxEngine(wrong, REFERENCE) if path.stem == "propagator" else engine
 
-    assert judge_loop(colours, clip, REFERENCE).mean == 1
-    assert not judge_loop(colours, clip, REFERENCE, replace).passed
+    loop = Loop(colours, clip)
+    same, other = loop.judge(), loop.judge(watch=replace)
+    assert same.mean == 1 and same.note.startswith("0 of ")
+    assert not other.passed and other.note in failure(other)
+
+
+def test_engines_that_were_built_have_to_pass_the_loop_together(
+    colours: Bundle, clip: Clip, tmp_path: Path
+) -> None:
+    engines = {graph: OnnxEngine(path, REFERENCE) for graph, path in colours.graphs.items()}
+    assert check_loop(colours, clip, engines).mean == 1
+    wrong = OnnxEngine(broken(colours.graphs["propagator"], "masks", tmp_path / "propagator.onnx"), REFERENCE)
+    with pytest.raises(Esam3Error, match=r"gate loop failed: all, output masks: .*verify .* --search.*stay in use"):
+        check_loop(colours, clip, {**engines, "propagator": wrong})
 
 
 def test_a_clip_that_shows_nothing_proves_nothing(colours: Bundle, clip: Clip) -> None:
     with pytest.raises(ValueError, match="nothing was tracked in the clip: give another --source"):
-        judge_loop(colours, Clip(clip.source, ("cyan",), clip.frames), REFERENCE)
+        Loop(colours, Clip(clip.source, ("cyan",), clip.frames)).judge()
 
 
 @pytest.mark.parametrize(("gate", "worst", "mean", "passed"), [

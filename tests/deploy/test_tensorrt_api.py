@@ -11,9 +11,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 import esam3_core
+from esam3_core.deploy import capability
 from esam3_core.deploy.build import check_bundle
 from esam3_core.deploy.build_process import profile_of
 from esam3_core.deploy.graph_file import read_graph
@@ -84,6 +85,7 @@ def test_every_graph_of_the_shipped_bundle_builds(checker: object) -> None:
     rows = check_bundle(Bundle.load("tabletop"), "fp16", lambda _: None)
     assert {row.graph for row in rows} >= {"image_encoder", "text_encoder", "detector"}
     assert [row.problem for row in rows] == [""] * len(rows)
+    assert [row.unsupported for row in rows] == [""] * len(rows)
     assert all(row.megabytes > 0 for row in rows)
 
 
@@ -105,6 +107,16 @@ def test_an_operator_that_tensorrt_lacks_is_named(checker: object) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     with pytest.raises(EngineError, match=r"cannot parse it: where_is_it"):
         build_engine(checker, model.SerializeToString(), {}, BuildOptions(level=0))  # type: ignore[arg-type]
+    pytest.importorskip("polygraphy", reason="it is for the check without a GPU: pip install 'esam3[check]'")
+    table = capability.report_capability(model).splitlines()
+    assert "Operator" in table[0] and "Reason" in table[0]
+    assert "NonZero" in table[-1] and "where_is_it" in table[-1]
+
+
+def test_polygraphy_that_gives_no_report_is_an_error_and_not_a_good_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capability, "PROGRAM", "raise SystemExit('no room')")
+    with pytest.raises(EngineError, match="polygraphy gave no report, it said: no room"):
+        capability.report_capability(ModelProto())
 
 
 def test_a_dynamic_axis_without_a_range_is_named() -> None:
