@@ -99,13 +99,35 @@ def check_mask(mask: Any, size: tuple[int, int]) -> CroppedMask:
 
 def mask_logits(crop: CroppedMask, side: int) -> NDArray[np.float32]:
     """Logits [side, side] of a mask that is certain: CERTAIN inside, -CERTAIN outside, in between at its border."""
-    full = np.zeros(crop.size, np.float32)
-    x, y, width, height = crop.roi
-    full[y : y + height, x : x + width] = crop.bits
-    share = cv2.resize(full, (side, side), interpolation=cv2.INTER_AREA)
+    share = _shares(crop, side)
     if share.max() <= 0.5:  # thinner than half a cell: what there is most of must be enough
         share = share / share.max() if share.max() > 0 else share
     return np.asarray((2 * share - 1) * CERTAIN, np.float32)
+
+
+def _shares(crop: CroppedMask, side: int) -> NDArray[np.float32]:
+    """How much of each of [side, side] cells of the frame a mask covers, 0..1; only those around it are looked at."""
+    if min(crop.size) < side:  # OpenCV interpolates then, so that a cell depends on its neighbours
+        return np.asarray(cv2.resize(crop.full().astype(np.float32), (side, side), interpolation=cv2.INTER_AREA))
+    x, y, width, height = crop.roi
+    (left, right), (x_start, x_end) = _cells_around(x, x + width, crop.size[1], side)
+    (top, bottom), (y_start, y_end) = _cells_around(y, y + height, crop.size[0], side)
+    around = np.zeros((y_end - y_start, x_end - x_start), np.float32)
+    around[y - y_start : y + height - y_start, x - x_start : x + width - x_start] = crop.bits
+    shares = np.zeros((side, side), np.float32)
+    if around.size:
+        cells = (right - left, bottom - top)
+        shares[top:bottom, left:right] = cv2.resize(around, cells, interpolation=cv2.INTER_AREA)
+    return shares
+
+
+def _cells_around(start: int, stop: int, pixels: int, cells: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Along one axis, the cells that some pixels touch, and the pixels these cover: from a border of a cell that is one
+    of a pixel too, to another."""
+    step = cells // math.gcd(cells, pixels)  # cells between borders that coincide
+    first = start * cells // pixels // step * step
+    last = min(cells, -(-stop * cells // (pixels * step)) * step)
+    return (first, last), (first * pixels // cells, last * pixels // cells)
 
 
 def _checked(point: Sequence[float], size: tuple[int, int]) -> tuple[float, float, int]:
