@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import queue
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +43,15 @@ class Shot:
 
 
 class Collector:
-    """Listens on a thread of its own; `shots` is the queue of complete frames. Use it in a `with` block."""
+    """Listens on a thread of its own, in a `with` block.
+
+    `shots` is the queue of complete frames; `heard` is when anything came last (monotonic clock, s).
+    """
 
     def __init__(self, with_truth: bool) -> None:
         """`with_truth`: wait for the label image of the truth too."""
         self.shots: queue.Queue[Shot] = queue.Queue()
+        self.heard = time.monotonic()
         self._with_truth = with_truth
         kinds = ("picture", "tracks", "info", *(["truth"] if with_truth else []))
         self._pairing = Pairing(kinds, HISTORY)
@@ -76,6 +81,7 @@ class Collector:
         self._add("info", (info["stamp"][0], info["stamp"][1]), info)
 
     def _add(self, name: str, stamp: tuple[int, int], message: Any) -> None:
+        self.heard = time.monotonic()
         if name == "tracks":
             now = self._node.get_clock().now().nanoseconds * 1e-9
             message = (message, now - seconds(message.header.stamp))

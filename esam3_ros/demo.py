@@ -35,7 +35,7 @@ from esam3_ros.processes import ChildDiedError, Nodes
 from esam3_ros.scoring import MaskFile, Scorer, distinct_tracks
 
 PATIENCE = 240.0  # s until the first frame must be there: a slow machine needs long to make a scene
-SILENCE = 4.0  # s without a frame after which the source is over
+SILENCE = 4.0  # s without a word from any node after which the source is over; a slow tracker is waited for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,8 +109,9 @@ def _shots(collector: Collector, nodes: Nodes, count: int) -> Iterator[Shot]:
         try:
             shot = collector.shots.get(timeout=0.5)
         except queue.Empty:
-            silent_for = time.monotonic() - last
-            if done and silent_for > SILENCE:
+            now = time.monotonic()
+            silent_for = now - last
+            if done and now - max(last, collector.heard) > SILENCE:
                 return
             if silent_for > PATIENCE:
                 raise TimeoutError(f"no frame for {silent_for:.0f} s; the logs end with\n{nodes.report()}") from None
