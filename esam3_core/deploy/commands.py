@@ -159,10 +159,12 @@ def run_doctor(arguments: argparse.Namespace) -> int:
 
 def run_roofline(arguments: argparse.Namespace) -> int:
     """Print the estimate."""
-    from esam3_core.deploy.roofline import as_markdown
+    from esam3_core.deploy.roofline import as_markdown, estimate
     from esam3_core.runtime.bundle import Bundle
 
-    print(as_markdown(Bundle.load(arguments.bundle), arguments.precision, arguments.tracks, arguments.concepts))
+    bundle = Bundle.load(arguments.bundle)
+    wanted = (arguments.precision, arguments.tracks, arguments.concepts)
+    print(as_markdown(bundle, estimate(bundle, *wanted), *wanted))
     return 0
 
 

@@ -21,6 +21,7 @@ import torch
 import yaml
 
 from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_dict
+from esam3_core.deploy.fused import explain_fused
 from esam3_core.deploy.graphs import GraphSpec, example_inputs, graphs_of
 from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.deploy.optimise import optimise
@@ -136,6 +137,7 @@ def export_graph(student: Student, graph: str, spec: GraphSpec, path: Path) -> N
         )
     assert program is not None
     optimise(program.model)
+    explain_fused(program.model)
     program.save(str(path), external_data=False)
     onnx.checker.check_model(str(path))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.inliner import inline_local_functions
 from onnx.shape_inference import infer_shapes
 
 from esam3_core.runtime.errors import BundleError
@@ -16,7 +17,7 @@ WEIGHTS_AS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 
 def read_graph(path: Path) -> ModelProto:
-    """A graph of a bundle with float32 weights, single-precision computing and casts first.
+    """A graph of a bundle in plain operators, with float32 weights, single-precision computing and casts first.
 
     Raises:
         BundleError: the file is cut short or no ONNX graph.
@@ -29,6 +30,7 @@ def read_graph(path: Path) -> ModelProto:
         raise BundleError(
             f"{path} is not a whole ONNX graph ({reason}): copy the bundle again, or make it again with `esam3 export`"
         ) from error
+    model = inline_local_functions(model)  # of `fused`
     unpack_weights(model)
     cast_inputs_first(model)
     return infer_shapes(model, strict_mode=True)

@@ -76,9 +76,12 @@ def least_ms(work: Sequence[Work], board: Board, precision: str, size: int) -> f
     return 1e3 * sum(max(one.operations / peak, one.values * size / (1e9 * board.bandwidth)) for one in work)
 
 
-def as_markdown(bundle: Bundle, precision: str, tracks: int, concepts: int) -> str:
-    """The estimate as a page, with its assumptions and other systems' published figures."""
-    rows = estimate(bundle, precision, tracks, concepts)
+def as_markdown(bundle: Bundle, rows: Sequence[Estimate], precision: str, tracks: int, concepts: int) -> str:
+    """The estimate as a page, with its assumptions and other systems' published figures.
+
+    Args:
+        rows: what `estimate` gave for the same arguments.
+    """
     boards = list(rows[0].ms)
     student = bundle.student
     lines = [

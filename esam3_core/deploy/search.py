@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the nodes of a graph that have to be left out of a precision for it to pass its gate.
 
-The graph is cut into blocks of neighbouring nodes. Each block's own damage is measured with all others left out; the
-worst ones stay out, as few as it takes, and in the end each of them is halved to see which half may go back.
+The graph is cut into blocks of neighbouring nodes, for int8 into single products. Each block's own damage is measured
+with all others left out; the worst ones stay out, as few as it takes (bisected), and in the end each of them is halved
+to see which half may go back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from esam3_core.deploy.precision import NARROW, WHOLE, choose_narrow, emulate
 from esam3_core.deploy.quantise import quantisable, quantise, unquantise
 from esam3_core.deploy.watched import Feeds
 
-BLOCKS = 12
+BLOCKS = 12  # of half precision, whose graphs have hundreds of nodes
+GLANCE = 2  # runs by which the damage of a block is measured; whether a graph passes is asked of all
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,32 @@ def search(
         least: cosine that every output has to reach.
     """
     graph, precision, ordered = candidate.graph, candidate.precision, list(candidate.nodes)
+    known = {id(feed): reference(feed) for feed in feeds}
 
-    def worst_with(kept: set[str]) -> float:
-        return min(finding.worst for finding in judge_typed(candidate, kept, reference, feeds))
+    def worst_with(kept: set[str], runs: Sequence[Feeds] = feeds) -> float:
+        return min(finding.worst for finding in judge_typed(candidate, kept, lambda feed: known[id(feed)], runs))
 
-    kept: set[str] = set()
+    worst = worst_with(set())
+    if worst >= least or not ordered:
+        return Searched((), len(ordered), worst, worst >= least)
+    say(f"{graph}: {precision} gives {worst:.5f}, looking for what must be left out")
+    glance = feeds[:: -(-len(feeds) // GLANCE)]
+    blocks = _blocks(ordered, 1 if precision == "int8" else -(-len(ordered) // BLOCKS))
+    alone = {block[0]: worst_with(set(ordered) - set(block), glance) for block in blocks}
+    damage = sorted(blocks, key=lambda block: alone[block[0]])
+    few, many = 1, len(damage)
+    while few < many:
+        middle = (few + many) // 2
+        passes = worst_with(set().union(*damage[:middle])) >= least
+        few, many = (few, middle) if passes else (middle + 1, many)
+    kept = set().union(*damage[:few])
     worst = worst_with(kept)
-    if worst < least:
-        say(f"{graph}: {precision} gives {worst:.5f}, looking for what must be left out")
-        blocks = _blocks(ordered)
-        damage = sorted(((worst_with(set(ordered) - set(block)), block) for block in blocks), key=lambda pair: pair[0])
-        for alone, block in damage:
-            kept |= set(block)
-            worst = worst_with(kept)
-            say(f"{graph}: without {block[0]} .. {block[-1]} ({alone:.5f} alone): {worst:.5f}")
-            if worst >= least:
-                break
-        for _, block in damage:
-            for half in (block[: len(block) // 2], block[len(block) // 2 :]):
-                if half and set(half) <= kept and (found := worst_with(kept - set(half))) >= least:
-                    kept, worst = kept - set(half), found
+    for block in damage[:few]:
+        say(f"{graph}: without {block[0]} .. {block[-1]} ({alone[block[0]]:.5f} alone)")
+        for half in (block[: len(block) // 2], block[len(block) // 2 :]) if len(block) > 1 else ():
+            if (found := worst_with(kept - set(half))) >= least:
+                kept, worst = kept - set(half), found
+    say(f"{graph}: {worst:.5f} without {len(kept)} of {len(ordered)} nodes")
     return Searched(tuple(sorted(kept)), len(ordered) - len(kept), worst, worst >= least)
 
 
@@ -109,6 +117,5 @@ def judge_typed(candidate: Candidate, kept: Collection[str], reference: Run, fee
         return judge("typed", candidate.graph, reference, run_graph(path), feeds)
 
 
-def _blocks(ordered: list[str]) -> list[list[str]]:
-    size = max(1, -(-len(ordered) // BLOCKS))
+def _blocks(ordered: list[str], size: int) -> list[list[str]]:
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]

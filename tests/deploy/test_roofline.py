@@ -69,7 +69,7 @@ def test_a_frame_of_more_tracks_costs_more(colours: Bundle) -> None:
 
 
 def test_the_page_says_that_it_is_an_estimate_and_names_others_beside_it(colours: Bundle) -> None:
-    page = as_markdown(colours, "fp16", 5, 1)
+    page = as_markdown(colours, estimate(colours, "fp16", 5, 1), "fp16", 5, 1)
     assert "An estimate, not a measurement" in page
     assert all(graph in page for graph in colours.graphs)
     assert all(board.title in page for board in BOARDS.values() if board.bandwidth)
