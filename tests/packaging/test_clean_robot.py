@@ -85,6 +85,21 @@ def test_a_copied_bundle_runs_without_torch_and_without_network(clean_python: Pa
     assert "onnxruntime" in loaded and not set(loaded) & set(FORBIDDEN)
 
 
+def test_a_copied_bundle_tracks_with_memory_without_torch_and_without_network(
+    clean_python: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(SHIPPED / "tabletop", tmp_path / "kitchen")
+    lines = tmp_path / "tracks.jsonl"
+    words = ["track", str(PICTURES), "--concept", "cup", "--bundle", str(bundle), "--tracker", "memory"]
+    done = subprocess.run(
+        [clean_python, "-I", "-c", PROGRAM, *words, "--jsonl", str(lines)],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(lines.read_text().splitlines()) == len(list(PICTURES.glob("*.jpg")))
+    assert not set(done.stderr.rpartition("loaded:")[2].split()) & set(FORBIDDEN)
+
+
 def test_the_clean_environment_is_clean(clean_python: Path) -> None:
     for module in FORBIDDEN:
         done = subprocess.run([clean_python, "-I", "-c", f"import {module}"], capture_output=True, text=True)

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from esam3_core.runtime.bundle import SHIPPED
+from esam3_ros.isolation import isolate
 from tests.packaging.sources import ROOT
 from tests.packaging.test_package import PROJECT
 
@@ -46,12 +51,18 @@ def launcher(folder: Path) -> Path:
     return path
 
 
+def without(modules: Sequence[str], folder: Path) -> dict[str, str]:
+    """The environment of a process that cannot import some modules."""
+    (folder / "blocked").mkdir()
+    for module in modules:
+        blocked = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')\n"
+        (folder / "blocked" / f"{module}.py").write_text(blocked)
+    return {**os.environ, "PYTHONPATH": f"{folder / 'blocked'}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+
+
 def start_without(module: str, folder: Path) -> str:
     """Start the tracker's launcher where a module cannot be imported; return what it says."""
-    blocked = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')\n"
-    (folder / "blocked").mkdir()
-    (folder / "blocked" / f"{module}.py").write_text(blocked)
-    environment = {**os.environ, "PYTHONPATH": f"{folder / 'blocked'}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = without([module], folder)
     done = subprocess.run([launcher(folder)], env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     return done.stderr
@@ -67,3 +78,25 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path: 
 
 def test_a_workspace_that_is_not_sourced_is_said(tmp_path: Path) -> None:
     assert "source the setup.bash" in start_without("rclpy", tmp_path)
+
+
+def test_a_copied_bundle_is_launched_without_torch(tmp_path: Path) -> None:
+    """The node itself, from a bundle that lies elsewhere, on a machine that has only what a robot installs."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not here: `make setup` installs it")
+    bundle = shutil.copytree(SHIPPED / "tabletop", tmp_path / "kitchen")
+    isolate()
+    environment = without(["torch", "timm", "onnx", "onnxscript", "transformers"], tmp_path)
+    command = [launcher(tmp_path), "--ros-args", "-p", f"bundle:={bundle}", "-p", "concepts:=['cup']"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as node:
+        assert node.stderr is not None
+        said = ""
+        try:
+            for line in node.stderr:  # ends when the node does
+                said += line
+                if "listening to" in line:
+                    break
+        finally:
+            node.send_signal(signal.SIGINT)
+            said += node.stderr.read()
+    assert "listening to" in said and "No module named" not in said, said
+    assert node.returncode == 0, said
