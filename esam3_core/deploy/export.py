@@ -21,14 +21,13 @@ import torch
 import yaml
 
 from esam3_core.config import BUNDLE_FORMAT, DetectorConfig, TrackerConfig, to_dict
-from esam3_core.deploy.fused import explain_fused
+from esam3_core.deploy.fused import OPSET, explain_fused
 from esam3_core.deploy.graphs import GraphSpec, example_inputs, graphs_of
 from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.deploy.optimise import optimise
 from esam3_core.deploy.presets import PER_TRACK
 from esam3_core.nn.student import Student
 
-OPSET = 18
 MAX_CONCEPTS = 64  # upper end of the axis of concepts or tracks
 
 

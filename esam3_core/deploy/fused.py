@@ -14,7 +14,7 @@ from onnx import FunctionProto, helper
 from esam3_core.nn.layers import FUSED
 
 DOMAIN, NAME = FUSED.split("::")
-OPSET = 18  # of the function's operators
+OPSET = 18  # of every graph, and so of the function
 
 
 def explain_fused(model: ir.Model) -> None:

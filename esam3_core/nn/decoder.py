@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from esam3_core.nn.layers import MLP, Attention, inverse_sigmoid, sine_embedding
 from esam3_core.nn.scoring import PromptScore
@@ -26,14 +27,23 @@ class BoxBias(nn.Module):
         self.y = MLP(2, hidden, heads)
 
     def forward(self, boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Boxes [C, Q, 4] cxcywh and a grid (h, w) -> bias [C, heads, Q, h * w]."""
+        """Boxes [C, Q, 4] cxcywh and a grid (h, w) -> bias [C, heads, 1 + Q, h * w].
+
+        The first row is zero: the presence token has no box.
+        """
         height, width = grid
         centre, half = boxes[..., :2], boxes[..., 2:] / 2
         low, high = centre - half, centre + half
         across = self.x(_relative(low[..., 0], high[..., 0], width))  # [C, Q, w, heads]
         down = self.y(_relative(low[..., 1], high[..., 1], height))  # [C, Q, h, heads]
-        bias = down[:, :, :, None] + across[:, :, None]  # [C, Q, h, w, heads]
-        return bias.flatten(2, 3).permute(0, 3, 1, 2)
+        # What is small is put in order first: the sum is the largest thing in the decoder.
+        down, across = (_heads_first(side) for side in (down, across))  # [C, heads, 1 + Q, h or w]
+        return (down[..., :, None] + across[..., None, :]).flatten(3)
+
+
+def _heads_first(side: Tensor) -> Tensor:
+    """[C, Q, cells, heads] -> [C, heads, 1 + Q, cells], the first row zero."""
+    return functional.pad(side.permute(0, 3, 1, 2), (0, 0, 1, 0))
 
 
 def _relative(low: Tensor, high: Tensor, cells: int) -> Tensor:
@@ -128,8 +138,7 @@ class Decoder(nn.Module):
         for layer in self.layers:
             place = self.position(sine_embedding(references, width // 2))  # [C, Q, d]
             place = torch.cat([torch.zeros_like(place[:, :1]), place], 1)
-            bias = self.box_bias(references, grid)
-            bias = torch.cat([torch.zeros_like(bias[:, :, :1]), bias], 2)  # [C, h, 1+Q, N]
+            bias = self.box_bias(references, grid)  # [C, h, 1+Q, N]
             x = layer(x, place, prompt, prompt_bias, image, image + position, bias)
             hidden = self.norm(x[:, 1:])
             boxes = (self.box(hidden) + inverse_sigmoid(references)).sigmoid()

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LONG = 1 << 22  # pairs of query and key from which attention is not computed at once: 5184 tokens take 0.9 GB
-ROWS = 288  # queries at a time in a graph then: the logits of 8 heads and 5184 keys take 48 MB
+LONG = 1 << 22  # numbers between two steps from which a graph does not hold them at once: 8 heads' logits take 0.1 GB
+ROWS = 288  # queries or tokens at a time in a graph then
+FUSED = "com.microsoft::MultiHeadAttention"
+"""ONNX Runtime's attention that never holds its logits. For all other engines a graph says what it means: see
+`deploy.fused`."""
 
 
 class MLP(nn.Module):
@@ -26,6 +29,13 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
+        hidden = self.layers[0].out_features
+        if torch.compiler.is_compiling() and x.ndim == 3 and x.shape[1] * hidden >= LONG:
+            # What lies between the layers then stays in the processor's cache.
+            return torch.cat([self._dense(rows) for rows in x.split(ROWS, 1)], 1)
+        return self._dense(x)
+
+    def _dense(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = layer(x).relu()
         return self.layers[-1](x)
@@ -63,11 +73,19 @@ class Attention(nn.Module):
         Returns:
             [B, Nq, d]
         """
-        q = self._split(self.query(query) * self.scale)  # [B, h, Nq, d/h]
-        k = self._split(self.key(key))  # [B, h, Nk, d/h]
-        v = self._split(self.value(value))
-        mixed = attend_long(q, k, v) if bias is None and q.shape[2] * k.shape[2] >= LONG else attend(q, k, v, bias)
+        q, k, v = self.query(query) * self.scale, self.key(key), self.value(value)
+        is_long = bias is None and q.shape[1] * k.shape[1] >= LONG
+        if is_long and torch.onnx.is_in_onnx_export():
+            return self.out(attend_fused(q, k, v, self.heads))
+        q, k, v = self._split(q), self._split(k), self._split(v)  # [B, h, N, d/h]
+        mixed = attend_long(q, k, v) if is_long else attend(q, k, v, bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def attend_fused(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attention of several heads as one node of a graph; q [B, Nq, d], scaled already, k and v [B, Nk, d]."""
+    settings = {"num_heads": heads, "scale": 1.0}
+    return torch.onnx.ops.symbolic(FUSED, (q, k, v), settings, dtype=q.dtype, shape=q.shape, version=1)
 
 
 def attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -190,8 +190,9 @@ def test_box_bias_depends_on_where_a_cell_lies() -> None:
     bias = BoxBias(HEADS, 16)
     boxes = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.1, 0.1, 0.1, 0.1]]])
     values = bias(boxes, GRID)
-    assert values.shape == (1, HEADS, 2, TOKENS)
-    grid = values.reshape(HEADS, 2, *GRID)
+    assert values.shape == (1, HEADS, 3, TOKENS)
+    assert not values[:, :, 0].any()  # the presence token has no box
+    grid = values[:, :, 1:].reshape(HEADS, 2, *GRID)
     # The bias is a sum over axes: one row differs from the next by the same in every column.
     torch.testing.assert_close(
         grid[:, :, 1] - grid[:, :, 0], (grid[:, :, 1] - grid[:, :, 0])[..., :1].expand(-1, -1, 6)
