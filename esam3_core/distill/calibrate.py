@@ -2,8 +2,9 @@
 """Adjust a trained student's scores so that 0.5 is the right threshold: the one with the best cgF1 of boxes.
 
 Focal losses leave a student unsure of itself, and a decoder that has seen few pictures corrects its proposals for the
-worse. Three numbers are chosen on pictures the student never trained on, and end up inside the exported graph: how much
-of the decoder's correction counts, and what is added to every query's logit and to the presence logit.
+worse. Four numbers are chosen on pictures the student never trained on, and end up inside the exported graph: how much
+the proposals' logits count beside the alignment, how much of the decoder's correction counts, and what is added to
+every query's logit and to the presence logit.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from esam3_core.data.augment import view
 from esam3_core.distill.batches import Source, collate
 from esam3_core.distill.boxes import generalised_iou
 from esam3_core.distill.prompts import choose_prompts
+from esam3_core.nn.scoring import PromptScore
 from esam3_core.nn.student import Student
 from esam3_core.nn.text import pad_mask
 
 HIT_IOU = 0.5  # generalised IoU of boxes from which a query has found its instance
 DUPLICATE_IOU = 0.5  # from which two queries have found the same; the runtime drops the worse one
 DROPPED = -50.0  # logit of a duplicate
-CORRECTIONS = (0.0, 0.5, 1.0)  # candidates
+DENSE = (1.0, 1.5, 2.0, 3.0)  # candidates for the weight of the proposals' logits
+CORRECTIONS = (0.0, 0.5, 1.0)  # candidates for that of the decoder's
 SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
 
 
@@ -36,6 +39,7 @@ SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
 class Calibration:
     """What is done to the logits, and the cgF1 of boxes (0..1) at 0.5 before and after."""
 
+    dense: float  # weight of the proposals' logits; the alignment's is 1
     correction: float  # share of the decoder's correction that counts
     query: float
     presence: float
@@ -56,11 +60,17 @@ class Answers:
 @torch.no_grad()
 def collect(
     student: Student, tokenizer: Path, sources: list[Source], pictures: int, size: int
-) -> dict[float, Answers]:
-    """Ask about `pictures` pictures of every source, undisturbed, at S = `size`: the answers for each correction."""
+) -> dict[tuple[float, float], Answers]:
+    """Ask about `pictures` pictures of every source, undisturbed, at S = `size`.
+
+    Returns:
+        The answers for each weight of the proposals' logits and each correction.
+    """
     tokens = Tokenizer.from_file(str(tokenizer))
     rng = np.random.default_rng(0)
-    rows: dict[float, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {c: [] for c in CORRECTIONS}
+    rows: dict[tuple[float, float], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+        weights: [] for weights in product(DENSE, CORRECTIONS)
+    }
     truths: list[int] = []
     chosen = [(s, int(i)) for s in sources for i in rng.permutation(len(s))[:pictures]]
     for source, index in tqdm(chosen, unit="picture", desc="calibrate"):
@@ -71,16 +81,26 @@ def collect(
         batch = collate([(seen, prompts)], tokens)
         pad = pad_mask(batch.tokens)
         prompt = student.text_encoder(batch.tokens)
-        out = student.detect(student.image_encoder(batch.frames).take(batch.pair_frame), prompt, pad).decoded
-        score = student.detector.decoder.score
-        own = score(out.queries[-1], score.summary(prompt, pad))  # [C, Q]
-        for correction in CORRECTIONS:
-            logits = out.logits[-1] - (1 - correction) * own
-            answer = [_answer(*row) for row in zip(logits, out.boxes[-1], batch.boxes, strict=True)]
-            kept, right = (np.stack(part) for part in zip(*answer, strict=True))
-            rows[correction].append((kept, out.presence[-1].numpy(), right))
+        features = student.image_encoder(batch.frames).take(batch.pair_frame)
+        for dense in DENSE:
+            _weigh(student.detector.proposals.score, dense)
+            out = student.detect(features, prompt, pad).decoded
+            _weigh(student.detector.proposals.score, 1 / dense)
+            score = student.detector.decoder.score
+            own = score(out.queries[-1], score.summary(prompt, pad))  # [C, Q]
+            for correction in CORRECTIONS:
+                logits = out.logits[-1] - (1 - correction) * own
+                answer = [_answer(*row) for row in zip(logits, out.boxes[-1], batch.boxes, strict=True)]
+                kept, right = (np.stack(part) for part in zip(*answer, strict=True))
+                rows[dense, correction].append((kept, out.presence[-1].numpy(), right))
         truths += [len(boxes) for boxes in batch.boxes]
-    return {correction: _together(answers, truths) for correction, answers in rows.items()}
+    return {weights: _together(answers, truths) for weights, answers in rows.items()}
+
+
+def _weigh(score: PromptScore, weight: float) -> None:
+    """Multiply the logits of a score, in place."""
+    for parameter in (score.token_out.weight, score.token_out.bias, score.bias):
+        parameter.mul_(weight)
 
 
 def _together(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], truths: list[int]) -> Answers:
@@ -107,11 +127,11 @@ def _answer(logits: torch.Tensor, boxes: torch.Tensor, targets: torch.Tensor) ->
     return kept, right
 
 
-def fit_shifts(answers: dict[float, Answers]) -> Calibration:
+def fit_shifts(answers: dict[tuple[float, float], Answers]) -> Calibration:
     """The adjustment with the best cgF1 at a score of 0.5."""
-    options = [(cg_f1(a, q, p), c, float(q), float(p)) for c, a in answers.items() for q, p in product(SHIFTS, SHIFTS)]
-    after, correction, query, presence = max(options)
-    return Calibration(correction, query, presence, cg_f1(answers[1.0], 0.0, 0.0), after)
+    options = [(cg_f1(a, q, p), *w, float(q), float(p)) for w, a in answers.items() for q, p in product(SHIFTS, SHIFTS)]
+    after, dense, correction, query, presence = max(options)
+    return Calibration(dense, correction, query, presence, cg_f1(answers[1.0, 1.0], 0.0, 0.0), after)
 
 
 def cg_f1(answers: Answers, query: float, presence: float) -> float:
@@ -125,7 +145,7 @@ def cg_f1(answers: Answers, query: float, presence: float) -> float:
     there, found = answers.truths > 0, kept.any(1)
     hits = np.count_nonzero(kept & answers.right)
     f1 = 2 * hits / max(1, np.count_nonzero(kept[there]) + int(answers.truths.sum()))
-    return f1 * _correlation(there, found)
+    return float(f1 * _correlation(there, found))
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -137,9 +157,9 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 @torch.no_grad()
 def apply_shifts(student: Student, calibration: Calibration) -> None:
     """Build the adjustment into the student's last layers, in place."""
+    _weigh(student.detector.proposals.score, calibration.dense)
     score = student.detector.decoder.score
-    for parameter in (score.token_out.weight, score.token_out.bias, score.bias):
-        parameter.mul_(calibration.correction)
+    _weigh(score, calibration.correction)
     score.bias.add_(calibration.query)
     last = student.detector.decoder.presence.layers[-1]
     assert isinstance(last, nn.Linear)

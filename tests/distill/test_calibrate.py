@@ -23,7 +23,7 @@ def unsure_answers() -> Answers:
 
 def test_a_student_that_is_unsure_of_itself_is_made_sure() -> None:
     answers = unsure_answers()
-    found = fit_shifts({1.0: answers})
+    found = fit_shifts({(1.0, 1.0): answers})
     assert found.cg_f1_before == 0.0
     assert found.cg_f1_after == pytest.approx(1.0)
     assert found.query + 1e-9 > 0.85
@@ -34,14 +34,14 @@ def test_a_presence_that_denies_everything_is_lifted() -> None:
     answers.logits += 4.0
     answers.logits[~answers.right] -= 8.0
     answers.presence[:] = -0.7
-    assert fit_shifts({1.0: answers}).cg_f1_after == pytest.approx(1.0)
+    assert fit_shifts({(1.0, 1.0): answers}).cg_f1_after == pytest.approx(1.0)
 
 
-def test_a_correction_that_does_harm_does_not_count() -> None:
+def test_each_part_of_a_score_counts_for_what_it_is_worth() -> None:
     spoilt = unsure_answers()
     spoilt.logits[:] = -1.0
-    found = fit_shifts({0.0: unsure_answers(), 1.0: spoilt})
-    assert found.correction == 0.0 and found.cg_f1_after == pytest.approx(1.0)
+    found = fit_shifts({(2.0, 0.0): unsure_answers(), (1.0, 1.0): spoilt})
+    assert (found.dense, found.correction) == (2.0, 0.0) and found.cg_f1_after == pytest.approx(1.0)
 
 
 def test_what_is_missed_and_what_is_made_up_both_cost() -> None:
@@ -77,7 +77,11 @@ def test_shifts_end_up_in_the_students_logits() -> None:
         return out.decoded.logits[-1], out.decoded.presence[-1]
 
     logits, presence = ask()
-    apply_shifts(student, Calibration(1.0, 1.25, 0.5, 0.0, 1.0))
+    apply_shifts(student, Calibration(2.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    assert not torch.allclose(ask()[0], logits)
+    apply_shifts(student, Calibration(0.5, 1.0, 0.0, 0.0, 0.0, 1.0))
+    torch.testing.assert_close(ask()[0], logits)
+    apply_shifts(student, Calibration(1.0, 1.0, 1.25, 0.5, 0.0, 1.0))
     shifted_logits, shifted_presence = ask()
     torch.testing.assert_close(shifted_logits, logits + 1.25)
     torch.testing.assert_close(shifted_presence, presence + 0.5)
