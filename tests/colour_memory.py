@@ -2,8 +2,9 @@
 """Memory and exemplars for the colour bundle: tracks that remember a colour and where it was last.
 
 The graphs obey the contract of a real bundle's. A latent holds the mean colour and the centre of a mask; the propagator
-takes the blob of that colour which is nearest to the newest centre, if it is within JUMP. So tests know what a track
-must do: follow its blob, be lost when that is hidden or far away, and come back with it.
+takes the blob of that colour which is nearest to the newest centre, if it is within JUMP; beyond, it draws the blob
+faintly and does not believe in it. So tests know what a track must do: follow its blob, be lost when that is hidden or
+far away, and come back with it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ MEMORY = MemoryConfig(
 JUMP = 0.4  # of the frame: how far a blob may be from where it was
 SLOTS, LATENTS = MEMORY.ring + MEMORY.anchors, MEMORY.tokens(SIZE)
 GOOD, POOR = 0.95, 0.1  # expected IoU of a mask that is there, and of one that is not
+FAINT = -0.5  # logit of a blob that is too far away to be believed in
+OFF = 100.0  # added to the distance of cells that are of no blob
 
 
 def write_memory_bundle(folder: Path, name: str = "colours", **overrides: dict[str, Any]) -> Path:
@@ -88,15 +91,18 @@ def _propagator() -> onnx.ModelProto:
     likeness = _likeness(g, colour)  # [T, 1, h, w]
     labels, _ = _label_blobs(g, likeness)
     off_blob = g("Cast", g("LessOrEqual", likeness, g.constant(0.0)), to=TensorProto.FLOAT)
-    cost = g("Add", _distances(g, place), g("Mul", off_blob, g.constant(100.0)))
+    cost = g("Add", _distances(g, place), g("Mul", off_blob, g.constant(OFF)))
     flat = g("Reshape", cost, _ints(g, 0, -1))  # [T, h * w]
     best = g("ArgMin", flat, axis=1, keepdims=1)  # [T, 1]
     nearest = g("GatherElements", flat, best, axis=1)  # [T, 1]
-    there = g("And", g("Less", nearest, g.constant(JUMP)), g("Or", known, shown))  # [T, 1]
+    meant = g("Or", known, shown)
+    there = g("And", g("Less", nearest, g.constant(JUMP)), meant)  # [T, 1]
+    anywhere = g("And", g("Less", nearest, g.constant(OFF)), meant)
     label = g("GatherElements", g("Reshape", labels, _ints(g, 0, -1)), best, axis=1)
     member = g("Equal", g("Squeeze", labels, _ints(g, 1)), g("Unsqueeze", label, _ints(g, 2)))  # [T, h, w]
-    member = g("And", member, g("Unsqueeze", there, _ints(g, 2)))
-    g("Where", member, g("Squeeze", likeness, _ints(g, 1)), g.constant(NOTHING), result="masks")
+    member = g("And", member, g("Unsqueeze", anywhere, _ints(g, 2)))
+    drawn = g("Where", g("Unsqueeze", there, _ints(g, 2)), g("Squeeze", likeness, _ints(g, 1)), g.constant(FAINT))
+    g("Where", member, drawn, g.constant(NOTHING), result="masks")
     flag = g("Squeeze", there, _ints(g, 1))
     g("Where", flag, g.constant(GOOD), g.constant(POOR), result="iou")
     g("Where", flag, g.constant(5.0), g.constant(-5.0), result="objectness")

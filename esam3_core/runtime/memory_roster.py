@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from esam3_core.config import TrackerConfig
-from esam3_core.runtime.association import associate, best_pairs
 from esam3_core.runtime.masks import iou_matrix
 from esam3_core.runtime.memory import MemoryBank, MemoryShape
 from esam3_core.runtime.memory_engines import MemoryEngines
+from esam3_core.runtime.memory_match import pair_up
 from esam3_core.runtime.memory_track import MemoryTrack
 from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
 from esam3_core.runtime.overlaps import overlap_matrix, without_overlap
@@ -25,12 +25,10 @@ from esam3_core.runtime.roster import Roster
 from esam3_core.runtime.track import Detection, Track
 from esam3_core.runtime.upsample import upsample_mask
 
-EXPLAINED = 0.1  # mask IoU with a visible track from which a detection starts no new one (SAM 3)
 RECONDITION_IOU = 0.8  # mask IoU from which a detection may correct memory (SAM 3)
 RECONDITION_EVERY = 0.5  # s between corrections of one track (SAM 3: 16 frames)
 TRIAL_LOOKS, TRIAL_MISSES = 15, 8  # of a track's first looks, so many misses end it (SAM 3: hotstart)
 SHRUNK = 0.3  # a mask of which others leave less is not remembered (SAM 3)
-Pair = tuple[MemoryTrack, Detection]
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ class MemoryRoster(Roster):
         for concept in sorted({detection.concept for detection in detections}):
             tracks = [track for track in ours if track.concept == concept]
             found = [detection for detection in detections if detection.concept == concept]
-            pairs, rest = self._associate(tracks, found, frame.stamp)
+            pairs, rest = pair_up(tracks, found, frame.stamp, self.config)
             corrected += [track for track, detection in pairs if self._agree(track, detection, frame)]
             for track, _ in pairs:
                 track.beside |= {other.key for other, _ in pairs if other is not track}
@@ -202,22 +200,6 @@ class MemoryRoster(Roster):
                 track.looks += 1
                 track.misses += not track.found
         return corrected
-
-    def _associate(
-        self, tracks: list[MemoryTrack], detections: list[Detection], stamp: float
-    ) -> tuple[list[Pair], list[Detection]]:
-        """Pairs of one concept, and the detections that no visible track explains."""
-        visible = [track for track in tracks if track.visible]
-        likeness = iou_matrix([track.crop for track in visible], [detection.crop for detection in detections])
-        pairs = best_pairs(visible, detections, likeness, self.config.match_iou)
-        taken = {id(detection) for _, detection in pairs}
-        explained = likeness.max(axis=0, initial=0.0) >= EXPLAINED
-        rest = [one for one, known in zip(detections, explained, strict=True) if not known and id(one) not in taken]
-        # What memory lost a moment ago is where it was, or near it.
-        recent = [track for track in tracks if not track.visible and stamp - track.last_seen <= self.config.max_age]
-        near = associate(recent, rest, stamp, self.config.match_iou, self.config.reach)
-        taken = {id(detection) for _, detection in near}
-        return [*pairs, *near], [one for one in rest if id(one) not in taken]
 
     def _agree(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> bool:
         """A detection shows the instance of a track; whether it also corrects the track's memory."""

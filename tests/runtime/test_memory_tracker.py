@@ -125,6 +125,59 @@ class TestMemoryFollows:
         assert "image_encoder" not in tracker.timings
 
 
+def shades(*spots):
+    """A frame with discs of any colour: (RGB, x, y, radius)."""
+    image = draw_blobs([])
+    for rgb, *place in spots:
+        image[disc(*place)] = rgb
+    return image
+
+
+DARK, MIDDLE, LIGHT = (140, 30, 30), (175, 52, 52), (210, 75, 75)  # all are red; dark and light do not look alike
+
+
+FAR = (580, 400, 50)  # from the first places, further than the propagator follows
+
+
+def run_shades(tracker, *parts):
+    """Step through parts (how many frames, discs); returns the tracks of each frame."""
+    images = [image for count, spots in parts for image in [shades(*spots)] * count]
+    return [tracker.step(image, index * DT) for index, image in enumerate(images)]
+
+
+class TestDetectionHelpsMemory:
+    """An object comes back where its memory draws it, but does not believe in it."""
+
+    def test_its_track_has_its_id_back(self, remembering):
+        frames = run(remembering.track(["red"]), still(4, RED) + still(30) + still(3, ("red", *FAR)))
+        assert summary(frames[20]) == [(1, "occluded")]
+        assert summary(frames[34]) == summary(frames[-1]) == [(1, "tracked")]
+        assert overlap(frames[-1][0].mask, disc(*FAR)) > 0.9
+
+    def test_what_no_memory_draws_is_new(self, remembering):
+        frames = run_shades(remembering.track(["red"]), (4, [(DARK, 150, 150, 50)]), (20, []), (3, [(LIGHT, *FAR)]))
+        assert [track.id for track in frames[-1]] == [1, 2] and frames[-1][0].state == "occluded"
+
+    def test_of_two_that_are_lost_it_is_the_one_that_is_drawn(self, remembering):
+        both = [(DARK, 100, 100, 50), (LIGHT, 100, 380, 50)]
+        frames = run_shades(remembering.track(["red"]), (4, both), (20, []), (3, [(LIGHT, 580, 100, 50)]))
+        light = next(track.id for track in frames[3] if track.box[1] > 240)
+        assert sorted(track.id for track in frames[-1] if track.state == "tracked") == [light]
+
+    def test_a_newcomer_without_id_gives_way(self, remembering):
+        # It comes back in another light, and is a newcomer until it looks like itself again.
+        tracker = remembering.track(["red"], TrackerConfig(min_hits=4))
+        parts = (6, [(DARK, 150, 150, 50)]), (20, []), (2, [(LIGHT, *FAR)]), (4, [(MIDDLE, *FAR)])
+        assert summary(run_shades(tracker, *parts)[-1]) == [(1, "tracked")]
+        assert tracker.born == 1
+
+    def test_but_not_one_that_was_seen_beside_it(self, remembering):
+        twin = ("red", *FAR)
+        tracker = remembering.track(["red"], TrackerConfig(min_hits=3))
+        frames = run(tracker, still(4, RED) + still(1, RED, twin) + still(4, twin))
+        assert summary(frames[-1]) == [(1, "occluded"), (2, "tracked")]
+
+
 class TestSettings:
     def test_write_iou_decides_what_enters_memory(self, remembering):
         # The colour propagator expects an IoU of 0.95 of every mask that is there.
