@@ -34,7 +34,7 @@ from esam3_ros.isolation import isolate
 from esam3_ros.processes import ChildDiedError, Nodes
 from esam3_ros.scoring import MaskFile, Scorer, distinct_tracks
 
-PATIENCE = 240.0  # s until the first frame must be there: a slow machine needs long to make a scene
+PATIENCE = 900.0  # s until the first frame must be there: a busy machine needs minutes to make a scene
 SILENCE = 4.0  # s without a word from any node after which the source is over; a slow tracker is waited for
 
 
