@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 from onnx.shape_inference import infer_shapes
 
+from esam3_core.deploy.fold import fold_norms
 from esam3_core.runtime.errors import BundleError
 
 WEIGHTS_AS = {TensorProto.FLOAT, TensorProto.FLOAT16}
@@ -32,6 +33,8 @@ def read_graph(path: Path) -> ModelProto:
         ) from error
     model = inline_local_functions(model)  # of `fused`
     unpack_weights(model)
+    fold_norms(model)
+    drop_unused(model)
     cast_inputs_first(model)
     return infer_shapes(model, strict_mode=True)
 
