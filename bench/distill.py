@@ -82,7 +82,7 @@ def prepare(arguments: argparse.Namespace, scratch: Path) -> DistillConfig:
     scenes = arguments.scenes
     if scenes is None:
         scenes = scratch / "scenes"
-        render(scenes, SceneConfig(width=256, height=192), seed=1, scenes=8, frames=3, workers=0)
+        render(scenes, SceneConfig(width=256, height=192), seed=1, scenes=8, frames=3, workers=1)
     (scratch / "text").mkdir()
     tokenizer = build_tokenizer(negative_nouns(), SMALL_TEXT.vocab_size, SMALL_TEXT.context)
     tokenizer.save(str(scratch / "text/tokenizer.json"))
