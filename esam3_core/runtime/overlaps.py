@@ -23,15 +23,17 @@ def overlap_matrix(logits: Array) -> Array:
 
 
 def without_overlap(logits: Array, groups: Sequence[str]) -> Array:
-    """The masks [T, h, w], each pixel left to the track of its group that claims it most.
+    """The masks [T, h, w], each pixel that is claimed left to the track of its group that claims it most.
 
-    Groups are concepts: a red cup and a cup may be the same thing, two cups are not.
+    Groups are concepts: a red cup and a cup may be the same thing, two cups are not. What nobody claims stays as it is:
+    masks enter memory as they were drawn, not only as yes and no.
     """
     cleared = logits.copy()
     for group in set(groups):
         rows = np.flatnonzero([one == group for one in groups])
         if len(rows) > 1:
             owner = logits[rows].argmax(axis=0)  # [h, w]
-            lost = np.arange(len(rows))[:, None, None] != owner
+            claimed = logits[rows].max(axis=0) > 0
+            lost = claimed & (np.arange(len(rows))[:, None, None] != owner)
             cleared[rows] = np.where(lost, np.minimum(logits[rows], SUPPRESSED), logits[rows])
     return cleared
