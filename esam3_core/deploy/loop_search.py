@@ -24,7 +24,7 @@ Judge = Callable[[Kept], float]
 class LoopSearch:
     """A search under way, and in the end what came of it."""
 
-    nodes: Mapping[str, Mapping[str, str]]  # graph -> nodes that may be left out, in its order -> their kinds
+    nodes: Mapping[str, Mapping[str, str]]  # graph -> nodes that may be left out, given back in this order -> kinds
     judge: Judge
     least: float
     say: Callable[[str], None] = lambda _: None
@@ -90,7 +90,7 @@ def _with(kept: Kept, graph: str, more: frozenset[str]) -> Kept:
 
 
 def _by_kind(kinds: Mapping[str, str], left: frozenset[str]) -> list[list[str]]:
-    """Products, then everything else, each in the order of the graph."""
+    """Products, then everything else, each in the order given."""
     ordered = [node for node in kinds if node in left]
     products = [node for node in ordered if kinds[node] in PRODUCTS]
     others = [node for node in ordered if kinds[node] not in PRODUCTS]

@@ -33,6 +33,7 @@ class Searched:
     narrow: int  # nodes that are computed in the precision
     worst: float  # cosine of the worst output in the worst run
     passed: bool
+    order: tuple[str, ...]  # all nodes, those that harm least first; in the order of the graph if nothing was searched
 
 
 def search(
@@ -55,7 +56,7 @@ def search(
 
     worst = worst_with(set())
     if worst >= least or not ordered:
-        return Searched((), len(ordered), worst, worst >= least)
+        return Searched((), len(ordered), worst, worst >= least, tuple(ordered))
     say(f"{graph}: {precision} gives {worst:.5f}, looking for what must be left out")
     glance = feeds[:: -(-len(feeds) // GLANCE)]
     blocks = _blocks(ordered, 1 if precision == "int8" else -(-len(ordered) // BLOCKS))
@@ -74,7 +75,8 @@ def search(
             if (found := worst_with(kept - set(half))) >= least:
                 kept, worst = kept - set(half), found
     say(f"{graph}: {worst:.5f} without {len(kept)} of {len(ordered)} nodes")
-    return Searched(tuple(sorted(kept)), len(ordered) - len(kept), worst, worst >= least)
+    order = tuple(node for block in reversed(damage) for node in block)
+    return Searched(tuple(sorted(kept)), len(ordered) - len(kept), worst, worst >= least, order)
 
 
 class Candidate:

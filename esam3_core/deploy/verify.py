@@ -84,18 +84,21 @@ def _search(
     loop: EmulatedLoop, say: Say,
 ) -> Kept:  # fmt: skip
     """What has to be left out of the precision: first for each graph alone, then for the loop; noted in the bundle."""
+    nodes: dict[str, dict[str, str]] = {}
     for graph, runs in feeds.items():
-        reference = run_graph(bundle.graphs[graph])
-        found = judge_typed(candidates[graph], kept[graph], reference, runs)
+        candidate, reference = candidates[graph], run_graph(bundle.graphs[graph])
+        nodes[graph] = candidate.nodes
+        found = judge_typed(candidate, kept[graph], reference, runs)
         if not all(finding.passed for finding in found):
-            kept = {**kept, graph: frozenset(search(candidates[graph], reference, runs, say).kept)}
-    nodes = {graph: candidate.nodes for graph, candidate in candidates.items() if graph in feeds}
-    searched = LoopSearch(nodes, lambda tried: loop.judge(tried).mean, LEAST["loop"], say)
-    searched.run(kept)
-    noted = {graph: tuple(sorted(nodes)) for graph, nodes in searched.kept.items()}
+            searched = search(candidate, reference, runs, say)
+            kept = {**kept, graph: frozenset(searched.kept)}
+            nodes[graph] = {node: candidate.nodes[node] for node in searched.order}  # what harms least is tried first
+    whole = LoopSearch(nodes, lambda tried: loop.judge(tried).mean, LEAST["loop"], say)
+    whole.run(kept)
+    noted = {graph: tuple(sorted(left)) for graph, left in whole.kept.items()}
     precision = next(iter(candidates.values())).precision
-    say(f"loop {searched.agreement:.4f} after {searched.runs} runs; wrote {write_kept(bundle, precision, noted)}")
-    return searched.kept
+    say(f"loop {whole.agreement:.4f} after {whole.runs} runs; wrote {write_kept(bundle, precision, noted)}")
+    return whole.kept
 
 
 def _typed_gate(

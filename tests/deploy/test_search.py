@@ -51,6 +51,7 @@ def test_only_what_the_gate_demands_stays_single(fragile: ModelProto) -> None:
     assert found.passed and found.worst >= 0.999
     assert {"lost", "found"} <= set(found.kept) and len(found.kept) <= 4
     assert found.narrow >= 19
+    assert set(found.order) == set(candidate.nodes) and {"lost", "found"} & set(found.order[-2:])  # the worst last
     assert "looking for what must be left out" in said[0]
     assert all(one.passed for one in judge_typed(candidate, found.kept, reference, FEEDS))
 
