@@ -172,21 +172,25 @@ def _current(
     return None
 
 
-def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print) -> list[CheckRow]:
+def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print, workspace: int = 0) -> list[CheckRow]:
     """Parse and build every graph with TensorRT-RTX, which needs no GPU; nothing is kept.
+
+    Args:
+        workspace: bytes that a layer may borrow; 0 = the default of BuildOptions.
 
     Raises:
         EngineError: TensorRT-RTX or polygraphy is not installed.
     """
     find_tensorrt("check")
     find_polygraphy()
+    options = BuildOptions(workspace or BuildOptions.workspace, level=0)
     rows = []
     for graph, typed in typed_graphs(bundle, precision).items():
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "engine"
             try:
-                run_builder("check", typed.content, out, BuildOptions(level=0), None, graph, lambda _: None)
+                run_builder("check", typed.content, out, options, None, graph, lambda _: None)
                 size, problem = out.stat().st_size / 1e6, ""
             except EngineError as error:
                 size, problem = 0.0, str(error)

@@ -97,7 +97,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         raise ValueError(f"unknown board {arguments.board!r}: choose auto, {', '.join(BOARDS)}")
     bundle = Bundle.load(arguments.bundle)
     if arguments.check:
-        rows = check_bundle(bundle, arguments.precision)
+        rows = check_bundle(bundle, arguments.precision, workspace=arguments.workspace << 20)
         failed = [row.graph for row in rows if row.problem or row.unsupported]
         verdict = f"failed: {', '.join(failed)}" if failed else "every graph builds"
         print(f"{bundle.name}, {arguments.precision}: {verdict}")
