@@ -25,8 +25,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config/distill").glob("*.yaml")), ids=lambda path: path.stem)
 def test_an_example_can_be_read(path: Path) -> None:
-    kinds = {"stage1": Stage1Config, "memory": Stage2Config}
-    kind = kinds.get(path.stem.partition("_")[0], DistillConfig)
+    kinds = {"stage1": Stage1Config, "proof_see": Stage1Config}
+    follows = path.stem.startswith("memory") or path.stem.endswith("_follow")
+    kind = Stage2Config if follows else kinds.get(path.stem, DistillConfig)
     config = read_run(path, kind)
     assert config.sources and config.steps > 0  # type: ignore[attr-defined]
 
@@ -40,4 +41,4 @@ def test_a_command_of_the_docs_can_be_given(command: str) -> None:
 
 
 def test_the_docs_have_commands() -> None:
-    assert {command.split()[1] for command in COMMANDS} == {"cache", "distill", "export"}
+    assert {command.split()[1] for command in COMMANDS} == {"cache", "distill", "export", "eval"}
