@@ -39,7 +39,7 @@ class Upstream:
         import torch
 
         torch.set_num_threads(threads)
-        _let_torchvision_in(torch)
+        let_torchvision_in(torch)
         from sam3.model.sam3_image_processor import Sam3Processor
         from sam3.model_builder import build_efficientsam3_image_model
 
@@ -105,7 +105,7 @@ class Upstream:
         module.forward = forward
 
 
-def _let_torchvision_in(torch: Any) -> None:
+def let_torchvision_in(torch: Any) -> None:
     """torchvision's wheel from PyPI expects a CUDA torch; it is enough to name the operators that it misses."""
     try:
         import torchvision  # noqa: F401

@@ -2,6 +2,7 @@
 """All parity vectors of official checkpoints, in torch and through ONNX Runtime: how far off, in units of what may be.
 
     python -m bench.vectors [--variants efficientvit_b1 repvit_m1_1 tinyvit_11m] [--only torch] [--json FILE]
+    python -m bench.vectors --bundles FOLDER      # ONNX only: ev_m, rv_m, tv_m in FOLDER, imported from such weights
 
 The vectors lie beside the repository, in ../shared/vectors: weights that are made from the names of the entries, and
 what upstream computes with them. Ends with 1 if anything is off by more than 1.
@@ -20,14 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from esam3_core.convert.ground import Official
+from esam3_core.config import StudentConfig
+from esam3_core.convert.ground import Official, resize
 from esam3_core.deploy.export import export_graph, prepare
 from esam3_core.deploy.graphs import graphs_of
 from esam3_core.nn.sam3_memory import Sam3Memory
 from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import Bundle
 from tests.convert.tracker_runs import RUNS, see, steps
 from tests.convert.vectors import FOLDER, VARIANTS, excess, expected, imported, rule
 
+GRAPHS = ("image_encoder", "text_encoder", "exemplar_encoder", "detector")
+BUNDLES = {"efficientvit_b1": "ev_m", "repvit_m1_1": "rv_m", "tinyvit_11m": "tv_m"}
 SEED = 2026  # of the stored image
 PAD = 0  # token
 Row = tuple[str, str, float]  # part, array, excess
@@ -39,14 +44,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", default=[name.split("__")[0] for name in VARIANTS])
     parser.add_argument("--only", choices=("torch", "onnx"))
+    parser.add_argument("--bundles", type=Path, metavar="FOLDER", help="bundles that were imported from such weights")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if not FOLDER.is_dir():
         parser.error(f"the parity vectors are not at {FOLDER}")
     rows: list[dict[str, Any]] = []
     for name in (name for name in VARIANTS if name.split("__")[0] in arguments.variants):
+        if arguments.bundles:
+            bundle = Bundle.load(arguments.bundles / BUNDLES[name.split("__")[0]])
+            rows += [show(name, "onnx", *row) for row in in_onnx(name, bundle.student, opened(bundle.graphs))]
+            continue
         student = imported(name, tracker=has_tracker(name)).student
-        for way, check in (("torch", in_torch), ("onnx", in_onnx)):
+        for way, check in (("torch", in_torch), ("onnx", through_export)):
             if arguments.only in (None, way):
                 rows += [show(name, way, *row) for row in check(name, student)]
     if arguments.json:
@@ -102,23 +112,29 @@ def in_torch(name: str, student: Student) -> Iterator[Row]:
                 yield part, f"frame{number}_{array}", excess(f"frame{number}_{array}", value, wanted)
 
 
-def in_onnx(name: str, student: Student) -> Iterator[Row]:
-    """The image parts of a variant through ONNX Runtime, graph by graph as a bundle has them."""
+def through_export(name: str, student: Student) -> Iterator[Row]:
+    """The image parts of a variant through ONNX Runtime, exported for that."""
     with TemporaryDirectory() as scratch:
-        graphs = exported(student, Path(scratch))
-        frame = Official(student).resize(rule().image(SEED)).numpy()
-        features, wanted = graphs["image_encoder"](image=frame)[:3], expected(name, "vision")
-        for array, ours in zip(("fpn2", "fpn1", "fpn0"), features, strict=True):
-            yield "vision", array, excess(array, ours, wanted)
-        for part in parts(name, "text", "box"):
-            wanted = expected(name, part)
-            for array, value in detect(student, graphs, features, wanted).items():
-                yield part, array, excess(array, value, wanted)
+        yield from in_onnx(name, student.config, opened(exported(student, Path(scratch))))
 
 
-def detect(student: Student, graphs: dict[str, Graph], features: list[Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def in_onnx(name: str, config: StudentConfig, graphs: dict[str, Graph]) -> Iterator[Row]:
+    """The image parts of a variant, graph by graph as a bundle has them."""
+    frame = resize(rule().image(SEED), config.size).numpy()
+    features, wanted = graphs["image_encoder"](image=frame)[:3], expected(name, "vision")
+    for array, ours in zip(("fpn2", "fpn1", "fpn0"), features, strict=True):
+        yield "vision", array, excess(array, ours, wanted)
+    for part in parts(name, "text", "box"):
+        wanted = expected(name, part)
+        for array, value in detect(config, graphs, features, wanted).items():
+            yield part, array, excess(array, value, wanted)
+
+
+def detect(
+    config: StudentConfig, graphs: dict[str, Graph], features: list[Any], wanted: dict[str, Any]
+) -> dict[str, Any]:
     """What the graphs say of one prompt, by the names of the vectors."""
-    room, tokens = student.config.memory.exemplars, wanted["tokens"].reshape(1, -1).astype(np.int64)
+    room, tokens = config.memory.exemplars, wanted["tokens"].reshape(1, -1).astype(np.int64)
     text = graphs["text_encoder"](tokens=tokens)[0]
     boxes, labels = np.zeros((1, room, 4), np.float32), np.full((1, room), -1, np.int64)
     if "box_cxcywh" in wanted:
@@ -135,16 +151,23 @@ def detect(student: Student, graphs: dict[str, Graph], features: list[Any], want
     }  # fmt: skip
 
 
-def exported(student: Student, folder: Path) -> dict[str, Graph]:
-    """The graphs that the image needs, ready to run."""
+def exported(student: Student, folder: Path) -> dict[str, Path]:
+    """The graphs that the image needs."""
+    student, graphs = prepare(student, half=False), {}
+    for graph in GRAPHS:
+        graphs[graph] = folder / f"{graph}.onnx"
+        export_graph(student, graph, graphs_of(student.config)[graph], graphs[graph])
+    return graphs
+
+
+def opened(paths: dict[str, Path]) -> dict[str, Graph]:
+    """Graphs, ready to run."""
     import onnxruntime as ort
 
-    student, graphs = prepare(student, half=False), {}
-    for graph in ("image_encoder", "text_encoder", "exemplar_encoder", "detector"):
-        path = folder / f"{graph}.onnx"
-        export_graph(student, graph, graphs_of(student.config)[graph], path)
-        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        graphs[graph] = lambda session=session, **feeds: session.run(None, feeds)
+    graphs: dict[str, Graph] = {}
+    for graph in GRAPHS:
+        session = ort.InferenceSession(str(paths[graph]), providers=["CPUExecutionProvider"])
+        graphs[graph] = lambda session=session, **feeds: session.run(None, feeds)  # type: ignore[misc]
     return graphs
 
 

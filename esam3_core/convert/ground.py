@@ -106,17 +106,22 @@ class Official(nn.Module):
 
     def resize(self, image: Any) -> Tensor:
         """An image uint8 RGB [H, W, 3] as the frame [1, S, S, 3] that a student sees."""
-        frame = check_image(np.asarray(image))
-        config = self.student.config
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-        # Upstream's own resizing; the robot's (`resize_antialiased`) differs in two of 10 000 values by one grey level.
-        size = (config.size, config.size)
-        pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-        return pixels.permute(0, 2, 3, 1)
+        return resize(image, self.student.config.size)
 
     def tokenize(self, concept: str) -> Tensor:
         """Token ids int64 [1, L] of a noun phrase."""
         return torch.tensor([self.tokenizer.encode(clean(concept)).ids])
+
+
+def resize(image: Any, side: int) -> Tensor:
+    """An image uint8 RGB [H, W, 3] as a frame [1, side, side, 3].
+
+    Upstream's own resizing; the robot's (`resize_antialiased`) differs in two of 10 000 values by one grey level.
+    """
+    frame = check_image(np.asarray(image))
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+    pixels = functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return pixels.permute(0, 2, 3, 1)
 
 
 def _marks(places: Any, labels: Any, width: int, name: str) -> tuple[Tensor | None, Tensor | None]:

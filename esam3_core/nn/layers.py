@@ -26,11 +26,11 @@ class MLP(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
+        self.hidden = widths[1]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.layers[0].out_features
-        if torch.compiler.is_compiling() and x.ndim == 3 and x.shape[1] * hidden >= LONG:
+        if torch.compiler.is_compiling() and x.ndim == 3 and x.shape[1] * self.hidden >= LONG:
             # What lies between the layers then stays in the processor's cache.
             return torch.cat([self._dense(rows) for rows in x.split(ROWS, 1)], 1)
         return self._dense(x)
@@ -84,8 +84,9 @@ class Attention(nn.Module):
 
 def attend_fused(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Attention of several heads as one node of a graph; q [B, Nq, d], scaled already, k and v [B, Nk, d]."""
-    settings = {"num_heads": heads, "scale": 1.0}
-    return torch.onnx.ops.symbolic(FUSED, (q, k, v), settings, dtype=q.dtype, shape=q.shape, version=1)
+    return torch.onnx.ops.symbolic(
+        FUSED, (q, k, v), {"num_heads": heads, "scale": 1.0}, dtype=q.dtype, shape=q.shape, version=1
+    )
 
 
 def attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
