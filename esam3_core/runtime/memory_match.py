@@ -22,7 +22,7 @@ from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
 from esam3_core.runtime.track import Detection
 
 EXPLAINED = 0.1  # mask IoU with a visible track from which a detection starts no new one (SAM 3)
-RECALLED = 0.2  # of a lost track's mask: probability at the pixels of a detection from which they are the same
+RECALLED = 0.25  # of a lost track's mask: probability at the pixels of a detection from which they are the same
 Pair = tuple[MemoryTrack, Detection]
 Claim = tuple[MemoryTrack | None, Detection]
 """A detection, and the track without an id that it would continue."""
