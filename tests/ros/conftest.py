@@ -184,6 +184,7 @@ class Film:
     PERIOD = 1 / 15  # s of image time
 
     def __init__(self, graph: Graph, node: TrackerNode, results: list[TrackArray]) -> None:
+        assert not node.problem, node.problem
         config = node.processor.settings.node
         assert config.max_frame_age == 0 and config.image_reliability == "reliable"
         self.node = node

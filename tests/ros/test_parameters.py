@@ -188,7 +188,7 @@ def test_detect_every_runs_the_detector_on_every_nth_frame(film):
     for _ in range(12):
         film.show()
         searched.append(film.node.processor._student.timings.get("detector", 0.0) > 0)
-    assert sum(searched[:4]) == 1 and searched == searched[:4] * 3
+    assert sum(searched[:4]) == 1 and searched == searched[:4] * 3, searched
 
 
 @pytest.mark.parametrize("limit", [1, 2])
