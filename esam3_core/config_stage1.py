@@ -40,7 +40,7 @@ class Stage1Config:
     text: str = ""  # folder with text.safetensors and tokenizer.json; "" = a new text encoder that learns here
     phrases: str = ""  # file with one phrase per line, on which a new text encoder learns
     imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
-    start: str = ""  # checkpoint of another run, or a bundle, to start from; "" = none
+    start: str = ""  # run, checkpoint or bundle to start from; the teacher's own path = take its heads; "" = none
     size: int = 256  # pixels at which views are trained
     pictures: int = 16  # per step
     prompts: int = 4  # instances per picture that prompts ask for

@@ -27,7 +27,7 @@ from esam3_core.nn.scoring import PromptScore
 from esam3_core.nn.student import Student
 from esam3_core.nn.text import pad_mask
 
-HIT_IOU = 0.5  # generalised IoU of boxes from which a query has found its instance
+HIT_IOU = 0.7  # generalised IoU of boxes from which a query has found its instance: about the middle of what cgF1 asks
 DUPLICATE_IOU = 0.5  # from which two queries have found the same; the runtime drops the worse one
 DROPPED = -50.0  # logit of a duplicate
 DENSE = (1.0, 1.5, 2.0, 3.0)  # candidates for the weight of the proposals' logits

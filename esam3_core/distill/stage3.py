@@ -52,7 +52,9 @@ class Stage3(Stage):
         text = Path(config.text)
         self.tokenizer_path = text / "tokenizer.json"
         self.student.text_encoder = load_text_encoder(text, config.student.text, config.student.width)
-        if config.imagenet and config.student.variant == "en_s":
+        has_imagenet = config.imagenet and config.student.variant == "en_s"
+        self.knows_statistics = has_imagenet or bool(config.start)
+        if has_imagenet:
             load_imagenet(self.student.image_encoder.trunk)
         if config.start:
             start_from(self.student, Path(config.start))
@@ -115,13 +117,14 @@ class Stage3(Stage):
         return sources, cuts
 
     def train_mode(self, step: int) -> None:
-        """Training mode; the trunk's BatchNorm keeps its ImageNet statistics, and trunk or detector wait at first."""
+        """Training mode; a trunk that has seen pictures keeps its statistics; trunk or detector wait at first."""
         self.only_names = step < self.config.naming_steps
         self.student.train()
         self.student.text_encoder.eval()
-        for module in self.student.image_encoder.trunk.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        if self.knows_statistics:
+            for module in self.student.image_encoder.trunk.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         if self.config.encoder_frozen:
             self.student.image_encoder.eval()
             return

@@ -228,11 +228,14 @@ def test_the_trunk_waits_at_first(fit: Fit) -> None:
     assert trunk and all(gradient is None for gradient in trunk.values())
 
 
-def test_the_trunk_keeps_its_statistics(fit: Fit) -> None:
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_trunk_that_has_seen_pictures_keeps_its_statistics_a_random_one_learns_them(fit: Fit, knows: bool) -> None:
+    assert isinstance(fit.stage, Stage3)
+    fit.stage.knows_statistics = knows
     trunk = fit.stage.student.image_encoder.trunk
     before = {name: value.clone() for name, value in trunk.named_buffers()}
     fit.train_step(fit.stage.batches(0).batch(0))
-    assert before and all(torch.equal(value, before[name]) for name, value in trunk.named_buffers())
+    assert before and all(torch.equal(value, before[name]) for name, value in trunk.named_buffers()) == knows
 
 
 def test_steps_lower_the_loss_of_what_they_see(fit: Fit) -> None:
