@@ -42,13 +42,18 @@ def _wrap(block: nn.Module) -> None:
 
 @contextlib.contextmanager
 def _no_second_count(block: nn.Module) -> Iterator[None]:
-    """BatchNorm must not count the batch again when it is computed again."""
+    """BatchNorm must not count the batch again when it is computed again.
+
+    It still takes the same way through torch, which checks that both passes keep the same tensors.
+    """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    norms = [norm for norm in norms if norm.training]
-    for norm in norms:
-        norm.track_running_stats = False
+    momenta = {norm: norm.momentum for norm in norms if norm.training}
+    for norm in momenta:
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum in momenta.items():
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.sub_(1)
