@@ -133,7 +133,7 @@ def collate(
         rng: chooses the phrases that instances are compared with; None = always the same.
     """
     texts = [prompt.text for _, prompts in items for prompt in prompts]
-    tokens = tokenise(tokenizer, texts)
+    tokens = tokenise(tokenizer, texts)  # [C, L], C >= 1
     boxes, masks, frame = [], [], []
     for index, (seen, prompts) in enumerate(items):
         for prompt in prompts:
@@ -159,7 +159,7 @@ def collate(
         torch.from_numpy(np.concatenate([instance_cells(seen) for seen, _ in items])),
         torch.tensor([i for i, (seen, _) in enumerate(items) for _ in seen.sample.labels]).long(),
         truth_table(labels, NOUNS),
-        tokenise(tokenizer, phrases),
+        tokenise(tokenizer, phrases) if phrases else tokens[:0],
         truth_table(labels, phrases),
         texts,
         torch.tensor([prompt.named for _, prompts in items for prompt in prompts]),
@@ -175,8 +175,8 @@ def truth_table(labels: Sequence[Label], phrases: Sequence[str]) -> Tensor:
 
 
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """Token ids int64 [C, L]; [0, 1] for no text."""
-    return torch.tensor([e.ids for e in tokenizer.encode_batch(list(texts))] or np.zeros((0, 1))).long()
+    """Token ids int64 [C, L] of C >= 1 texts."""
+    return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
 
 
 def example_boxes(seen: View, prompt: Prompt, room: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,9 @@ import torch
 from esam3_core.config import DistillConfig
 from esam3_core.data.augment import View
 from esam3_core.data.sample import Label, Sample
+from esam3_core.distill.batches import collate
 from esam3_core.distill.naming import MOST_PHRASES, batch_phrases, instance_cells, label_truth, naming_loss
+from esam3_core.distill.prompts import Prompt
 from esam3_core.distill.stage3 import Stage3
 
 RED_MUG = Label(frozenset({"mug", "cup", "red mug", "red cup"}), attributed=True)
@@ -94,3 +96,16 @@ def test_names_come_first_and_the_detector_waits(tiny_run: DistillConfig):
     assert set(stage.loss(batch)[1]) == {"noun", "named", "phrase"}
     stage.train_mode(2)
     assert {"query", "box", "named"} <= set(stage.loss(batch)[1])
+
+
+def test_pictures_that_know_no_attributes_teach_nouns(tiny_run: DistillConfig):
+    stage = Stage3(replace(tiny_run, naming_steps=1))
+    masks = np.zeros((1, 16, 16), np.float32)
+    masks[0, 4:8, 4:8] = 1
+    boxes = np.array([[0.375, 0.375, 0.25, 0.25]], np.float32)
+    seen = View(np.zeros((64, 64, 3), np.uint8), masks, boxes, np.zeros((16, 16), np.float32), sample(SOME_CUP))
+    batch = collate([(seen, [Prompt("cup", "cup", (0,))])], stage.tokenizer)
+    assert batch.phrase_tokens.shape == (0, batch.tokens.shape[1])
+    stage.train_mode(0)
+    terms = stage.loss(batch)[1]
+    assert terms["phrase"] == 0.0 < terms["named"]
