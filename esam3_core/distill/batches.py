@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset
 from esam3_core.data.augment import View, view
 from esam3_core.data.paste import CutOut, paste
 from esam3_core.data.sample import Label, Sample, truth
-from esam3_core.distill.naming import batch_phrases, instance_cells, label_truth
+from esam3_core.distill.naming import batch_phrases, instance_cells, label_truth, token_cover
 from esam3_core.distill.prompts import Prompt, choose_prompts
 from esam3_core.distill.showing import show, show_elsewhere
 from esam3_core.scenes.vocabulary import NOUNS
@@ -192,10 +192,9 @@ def example_boxes(seen: View, prompt: Prompt, room: int) -> tuple[np.ndarray, np
 
 def noun_cells(seen: View) -> tuple[np.ndarray, np.ndarray]:
     """For every noun: the share of each token's cell it covers [nouns, G, G], and whether that is known [nouns]."""
-    cells = seen.ignored.shape[0] // 4
-    target = np.zeros((len(NOUNS), cells, cells), np.float32)
+    coarse = token_cover(seen)  # [n, G, G]
+    target = np.zeros((len(NOUNS), *coarse.shape[1:]), np.float32)
     known = np.zeros(len(NOUNS), np.float32)
-    coarse = seen.masks.reshape(-1, cells, 4, cells, 4).mean((2, 4))  # [n, G, G]
     for index, noun in enumerate(NOUNS):
         hits = truth(seen.sample, noun)
         if hits is None:

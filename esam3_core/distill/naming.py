@@ -36,10 +36,15 @@ def batch_phrases(samples: Sequence[Sample], rng: np.random.Generator) -> list[s
     return [ordered[i] for i in sorted(rng.permutation(len(ordered))[:MOST_PHRASES])]
 
 
+def token_cover(seen: View) -> np.ndarray:
+    """Share of each token's cell that each instance covers: [n, G, G]."""
+    cells = seen.ignored.shape[0] // 4
+    return seen.masks.reshape(-1, cells, 4, cells, 4).mean((2, 4))
+
+
 def instance_cells(seen: View) -> np.ndarray:
     """How much each token says about each instance: [n, G, G], 1 in all for each instance."""
-    cells = seen.ignored.shape[0] // 4
-    cover = seen.masks.reshape(-1, cells, 4, cells, 4).mean((2, 4))  # [n, G, G]
+    cover = token_cover(seen)
     cover = cover * (cover >= EDGE * cover.max((1, 2), keepdims=True, initial=0.0))
     return cover / cover.sum((1, 2), keepdims=True).clip(1e-6)
 
