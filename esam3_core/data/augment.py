@@ -15,6 +15,8 @@ from esam3_core.runtime.preprocess import resize_frame
 MIN_KEPT = 0.3  # share of an instance that must survive the crop before it can still be asked for
 SIDES = ("left", "right")  # as they begin "leftmost", "right-hand" and the like
 MIN_SIDE = 6.0  # pixels of the resized frame, shorter side of its box
+MOST_ZOOM = 1.5  # a crop is enlarged by at most this
+LEAST_SHARE = 0.1  # of a picture that a crop keeps
 
 
 @dataclass
@@ -38,7 +40,7 @@ def view(sample: Sample, size: int, rng: np.random.Generator | None) -> View:
     image, masks, ignored = sample.image, sample.masks, sample.ignored
     areas = masks.reshape(len(masks), -1).sum(1) if len(masks) else np.zeros(0)
     if rng is not None:
-        x, y, w, h = crop_box(sample, rng)
+        x, y, w, h = crop_box(sample, size, rng)
         image, masks = image[y : y + h, x : x + w], masks[:, y : y + h, x : x + w]
         ignored = None if ignored is None else ignored[y : y + h, x : x + w]
         if rng.random() < 0.5 and not names_a_side(sample):
@@ -96,10 +98,15 @@ def unit_box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return (x + w / 2) / width, (y + h / 2) / height, w / width, h / height
 
 
-def crop_box(sample: Sample, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A random crop (x, y, w, h), most often around an instance, its shape near the picture's own."""
+def crop_box(sample: Sample, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A random crop (x, y, w, h), most often around an instance, its shape near the picture's own.
+
+    Photographs are large and what they show is small: all sizes of crop are equally likely by their logarithm, down to
+    what still fills the student's S pixels.
+    """
     height, width = sample.image.shape[:2]
-    share = rng.uniform(0.35, 1.0) if rng.random() < 0.7 else 1.0
+    least = float(np.clip((size / MOST_ZOOM / max(height, width)) ** 2, LEAST_SHARE, 1.0))
+    share = float(np.exp(rng.uniform(np.log(least), 0.0))) if rng.random() < 0.7 else 1.0
     stretch = np.exp(rng.uniform(-0.2, 0.2))
     w = int(np.clip(width * np.sqrt(share) * stretch, 16, width))
     h = int(np.clip(height * np.sqrt(share) / stretch, 16, height))

@@ -168,7 +168,7 @@ def test_exemplars_are_instances_of_the_picture(showing: Stage3) -> None:
 def test_exemplars_of_another_picture_show_what_is_there_and_what_is_not(showing: Stage3) -> None:
     there = absent = 0
     many = Stage3(dataclasses.replace(showing.config, pictures=8, shown_share=0.5)).batches(0)
-    for batch in map(many.batch, range(6)):
+    for batch in map(many.batch, range(16)):
         for row in torch.nonzero(batch.example_frame != batch.pair_frame)[:, 0].tolist():
             assert batch.example_labels[row].tolist() == [1] + [-1] * (MEMORY.exemplars - 1)
             there, absent = there + int(len(batch.boxes[row]) > 0), absent + int(len(batch.boxes[row]) == 0)
