@@ -33,6 +33,8 @@ from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import pad_mask
 
 LEVELS = ("p16", "p8", "p4")
+# What depends on the trunk: itself, and the layers of either neck that read its maps.
+OF_TRUNK = ("image_encoder.trunk.", "image_encoder.neck.lateral", "image_encoder.neck.project.0.")
 
 
 class StudentTeacher(Teacher):
@@ -133,7 +135,8 @@ class StudentTeacher(Teacher):
 
 
 def take_heads(student: Student, teacher: Teacher, tokenizer: Tokenizer) -> None:
-    """Give a student everything of its teacher that is no image encoder: heads, text encoder and memory.
+    """Give a student everything of its teacher that does not depend on the trunk: heads, text encoder, memory, and what
+    of the neck comes behind the lateral convolutions.
 
     Raises:
         TeacherError: the teacher is none of our students, or its heads have other sizes or another tokenizer.
@@ -143,13 +146,13 @@ def take_heads(student: Student, teacher: Teacher, tokenizer: Tokenizer) -> None
     if tokenizer.to_str() != teacher.tokenizer.to_str():
         raise TeacherError("the teacher's heads need its tokenizer: set text to the folder it was trained with")
     theirs, own = teacher.student.state_dict(), student.state_dict()
-    heads = [name for name in own if not name.startswith("image_encoder.")]
-    wrong = [name for name in heads if name not in theirs or theirs[name].shape != own[name].shape]
+    taken = [name for name in own if not name.startswith(OF_TRUNK)]
+    wrong = [name for name in taken if name not in theirs or theirs[name].shape != own[name].shape]
     if wrong:
         raise TeacherError(
             f"the teacher's heads do not fit ({wrong[0]}): use its student section, with another variant only"
         )
-    student.load_state_dict({name: theirs[name] for name in heads}, strict=False)
+    student.load_state_dict({name: theirs[name] for name in taken}, strict=False)
 
 
 def _tokenizer(run: dict[str, Any], folder: Path) -> Tokenizer:
