@@ -59,7 +59,12 @@ class Answers:
 
 @torch.no_grad()
 def collect(
-    student: Student, tokenizer: Path, sources: list[Source], pictures: int, size: int
+    student: Student,
+    tokenizer: Path,
+    sources: list[Source],
+    pictures: int,
+    size: int,
+    weights: tuple[tuple[float, ...], tuple[float, ...]] = (DENSE, CORRECTIONS),
 ) -> dict[tuple[float, float], Answers]:
     """Ask about `pictures` pictures of every source, undisturbed, at S = `size`.
 
@@ -69,7 +74,7 @@ def collect(
     tokens = Tokenizer.from_file(str(tokenizer))
     rng = np.random.default_rng(0)
     rows: dict[tuple[float, float], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
-        weights: [] for weights in product(DENSE, CORRECTIONS)
+        pair: [] for pair in product(*weights)
     }
     truths: list[int] = []
     chosen = [(s, int(i)) for s in sources for i in rng.permutation(len(s))[:pictures]]
@@ -82,19 +87,19 @@ def collect(
         pad = pad_mask(batch.tokens)
         prompt = student.text_encoder(batch.tokens)
         features = student.image_encoder(batch.frames).take(batch.pair_frame)
-        for dense in DENSE:
+        for dense in weights[0]:
             _weigh(student.detector.proposals.score, dense)
             out = student.detect(features, prompt, pad).decoded
             _weigh(student.detector.proposals.score, 1 / dense)
             score = student.detector.decoder.score
             own = score(out.queries[-1], score.summary(prompt, pad))  # [C, Q]
-            for correction in CORRECTIONS:
+            for correction in weights[1]:
                 logits = out.logits[-1] - (1 - correction) * own
                 answer = [_answer(*row) for row in zip(logits, out.boxes[-1], batch.boxes, strict=True)]
                 kept, right = (np.stack(part) for part in zip(*answer, strict=True))
                 rows[dense, correction].append((kept, out.presence[-1].numpy(), right))
         truths += [len(boxes) for boxes in batch.boxes]
-    return {weights: _together(answers, truths) for weights, answers in rows.items()}
+    return {pair: _together(answers, truths) for pair, answers in rows.items()}
 
 
 def _weigh(score: PromptScore, weight: float) -> None:

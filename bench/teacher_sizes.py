@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a teacher still finds at the size at which it is to teach.
+
+    python bench/teacher_sizes.py [--teacher esam3_core/bundles/tabletop] [--sizes 160 192 224 256 320]
+                                  [--scenes data/scenes_calib] [--pictures 40] [--json FILE]
+
+A network that learnt at one size sees things at another scale at another size, and a student that imitates it there
+learns to see as little. For each size: cgF1 of boxes with the shifts of both logits that suit these very pictures best
+(`distill/calibrate.py`), the share of instances that any query has found, and how well the presence logit alone tells
+where the concept is (area under the ROC curve; 0.5 = not at all).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from esam3_core.config_fit import TeacherConfig
+from esam3_core.data.scenes import SceneShards
+from esam3_core.distill.calibrate import Answers, collect, fit_shifts
+from esam3_core.distill.teacher_student import StudentTeacher
+
+AS_TRAINED = (1.0, 1.0)  # weight of the proposals' logits, share of the decoder's correction
+
+
+def main() -> None:
+    """Ask at every size, print a table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", default="esam3_core/bundles/tabletop", help="run, checkpoint or bundle")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[160, 192, 224, 256, 320], help="pixels")
+    parser.add_argument("--scenes", type=Path, default=Path("data/scenes_calib"), help="held-out scene shards")
+    parser.add_argument("--tokenizer", type=Path, default=Path("data/text/tokenizer.json"))
+    parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [row(arguments, size) for size in arguments.sizes]
+    for cells in (list(rows[0]), *([str(value) for value in one.values()] for one in rows)):
+        print("  ".join(cell.rjust(9) for cell in cells))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        told = {"teacher": arguments.teacher, "pictures": arguments.pictures, "rows": rows}
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def row(arguments: argparse.Namespace, size: int) -> dict[str, float]:
+    """What the teacher says of the pictures at one size."""
+    student = StudentTeacher.open(TeacherConfig("student", arguments.teacher, size)).student
+    sources = [SceneShards(arguments.scenes)]
+    single = ((AS_TRAINED[0],), (AS_TRAINED[1],))
+    answers = collect(student, arguments.tokenizer, [*sources], arguments.pictures, size, single)
+    told = answers[AS_TRAINED]
+    return {
+        "pixels": size,
+        "cgF1": round(100 * fit_shifts(answers).cg_f1_after, 1),
+        "found %": round(100 * float(told.right.sum() / max(1, told.truths.sum())), 1),
+        "presence": round(told_apart(told), 3),
+    }
+
+
+def told_apart(answers: Answers) -> float:
+    """Share of the pairs of questions, one of them true, in which presence is the higher for the true one."""
+    there = answers.truths > 0
+    return float((answers.presence[there][:, None] > answers.presence[~there][None]).mean())
+
+
+if __name__ == "__main__":
+    main()
