@@ -12,6 +12,7 @@ from onnx.inliner import inline_local_functions
 from onnx.shape_inference import infer_shapes
 
 from esam3_core.deploy.fold import fold_norms
+from esam3_core.deploy.rows import split_rows
 from esam3_core.runtime.errors import BundleError
 
 WEIGHTS_AS = {TensorProto.FLOAT, TensorProto.FLOAT16}
@@ -33,6 +34,7 @@ def read_graph(path: Path) -> ModelProto:
         ) from error
     model = inline_local_functions(model)  # of `fused`
     unpack_weights(model)
+    split_rows(model)
     fold_norms(model)
     drop_unused(model)
     cast_inputs_first(model)

@@ -14,6 +14,8 @@ from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 
+from esam3_core.deploy.cpu_forms import join_rows, order_gelu
+
 ROUNDS = 2  # folding makes room for rewriting and the other way round
 FOLDED_INPUT = 8192  # elements; larger constants are weights or tables, not shapes
 FOLDED_OUTPUT = 1 << 19  # elements; position tables of 1008 pixels fit
@@ -55,6 +57,8 @@ def optimise(model: ir.Model) -> ir.Model:
         )
         rewriter.rewrite(model, pattern_rewrite_rules=chosen)
         optimizer.remove_unused_nodes(model)
+    order_gelu(model)
+    join_rows(model)
     for step in (
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.CommonSubexpressionEliminationPass(),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 BACKENDS = ("auto", "onnxruntime", "tensorrt")
+SLOWER_ON_CPU = ("SkipLayerNormFusion",)
+"""Optimisations of ONNX Runtime whose kernels for CPUs take longer than what they replace."""
 Watch = Callable[[Path, "Engine"], "Engine"]
 _LOADING = Lock()
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
@@ -63,12 +66,18 @@ class OnnxEngine:
         # Threads that spin while they wait slow every other process of the robot several times.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        if self.device[0] == "cpu":
+        on_cpu = self.device[0] == "cpu"
+        if on_cpu:
             with _LOADING:  # graphs are loaded beside each other
                 _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers(self.device))
+            self._session = ort.InferenceSession(
+                str(path),
+                options,
+                providers=_providers(self.device),
+                disabled_optimizers=SLOWER_ON_CPU if on_cpu else None,
+            )
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
             raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
         self._ort = ort
@@ -94,6 +103,22 @@ class OnnxEngine:
         }
 
 
+class SeldomEngine:
+    """A graph on the CPU that is in memory only while it runs; opening it takes longer than running it."""
+
+    def __init__(self, path: Path, config: RuntimeConfig) -> None:
+        """Open `path` once, to see that it can be; raises as `OnnxEngine` does."""
+        self._path, self._config = path, config
+        engine = OnnxEngine(path, config)
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+
+    def run(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
+        """Run the graph once; see `Engine`."""
+        found = OnnxEngine(self._path, self._config).run(feeds, keep)
+        give_back_memory()
+        return found
+
+
 @dataclass(frozen=True)
 class Graph:
     """A graph file, and the inputs and outputs that its user needs."""
@@ -101,6 +126,7 @@ class Graph:
     path: Path
     inputs: Collection[str]
     outputs: Collection[str]
+    seldom: bool = False  # it runs so seldom that its weights need not stay in memory, on a CPU
 
 
 def load_engine(path: Path, config: RuntimeConfig, inputs: Collection[str], outputs: Collection[str]) -> Engine:
@@ -117,7 +143,7 @@ def load_engines(graphs: Sequence[Graph], config: RuntimeConfig) -> list[Engine]
     """
     # Read by every OpenMP runtime at its start; ONNX Runtime builds of some boards use one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    engines = _open_all([graph.path for graph in graphs], config)
+    engines = _open_all(graphs, config)
     watch = _watch.get()
     for number, (graph, engine) in enumerate(zip(graphs, engines, strict=True)):
         _check_ports(graph.path, "inputs", graph.inputs, engine.inputs)
@@ -126,7 +152,8 @@ def load_engines(graphs: Sequence[Graph], config: RuntimeConfig) -> list[Engine]
     return engines
 
 
-def _open_all(paths: Sequence[Path], config: RuntimeConfig) -> list[Engine]:
+def _open_all(graphs: Sequence[Graph], config: RuntimeConfig) -> list[Engine]:
+    paths = [graph.path for graph in graphs]
     if choose_backend(paths[0].parent, config).backend == "tensorrt":
         from esam3_core.runtime.tensorrt_engine import open_tensorrt
 
@@ -135,8 +162,12 @@ def _open_all(paths: Sequence[Path], config: RuntimeConfig) -> list[Engine]:
 
     # Each takes one core while ONNX Runtime optimises it. A GPU is one device, and its driver is set up once.
     on_cpu = _choose_device(config.device, ort.get_available_providers())[0] == "cpu"
+    kinds = [SeldomEngine if on_cpu and graph.seldom else OnnxEngine for graph in graphs]
     with ThreadPoolExecutor(len(paths) if on_cpu else 1) as pool:
-        return list(pool.map(lambda path: OnnxEngine(path, config), paths))
+        engines: list[Engine] = list(pool.map(lambda kind, path: kind(path, config), kinds, paths))
+    if on_cpu:
+        give_back_memory()
+    return engines
 
 
 @contextmanager
@@ -216,6 +247,16 @@ def _choose_device(device: str, providers: Collection[str]) -> tuple[str, int]:
             f"device {device!r} needs onnxruntime-gpu, which is not installed: install it or use device=cpu"
         )
     return "cuda", index
+
+
+def give_back_memory() -> None:
+    """Hand what the C library keeps of freed memory back to the system, where there is a call for that (glibc).
+
+    ONNX Runtime reads each graph as a whole before it copies the weights: 0.2 GB are left over by official students.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim:
+        trim(0)
 
 
 @cache
