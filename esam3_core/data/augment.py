@@ -107,7 +107,7 @@ def crop_box(sample: Sample, size: int, rng: np.random.Generator) -> tuple[int, 
     height, width = sample.image.shape[:2]
     least = float(np.clip((size / MOST_ZOOM / max(height, width)) ** 2, LEAST_SHARE, 1.0))
     share = float(np.exp(rng.uniform(np.log(least), 0.0))) if rng.random() < 0.7 else 1.0
-    stretch = np.exp(rng.uniform(-0.2, 0.2))
+    stretch = np.exp(rng.uniform(-0.3, 0.3))
     w = int(np.clip(width * np.sqrt(share) * stretch, 16, width))
     h = int(np.clip(height * np.sqrt(share) / stretch, 16, height))
     if len(sample.masks) and rng.random() < 0.8:
