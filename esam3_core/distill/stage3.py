@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 3, end to end: a student learns to find what a phrase names."""
+"""Stage 3, end to end: a student learns to find what a phrase names.
+
+Where `start` is the teacher itself, the student takes its heads, as in stage 1.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ from esam3_core.distill.samples import draw_samples
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.taught import Taught
 from esam3_core.distill.teacher import open_teacher
+from esam3_core.distill.teacher_student import take_heads
 from esam3_core.distill.text.phrases import negative_nouns
 from esam3_core.nn.detector import Detected
 from esam3_core.nn.student import Features, Student
@@ -52,22 +56,27 @@ class Stage3(Stage):
         text = Path(config.text)
         self.tokenizer_path = text / "tokenizer.json"
         self.student.text_encoder = load_text_encoder(text, config.student.text, config.student.width)
+        self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
         has_imagenet = config.imagenet and config.student.variant == "en_s"
-        self.knows_statistics = has_imagenet or bool(config.start)
+        teacher = open_teacher(config.teacher) if config.teacher.path else None
+        has_heads = teacher is not None and config.start == config.teacher.path
+        self.knows_statistics = has_imagenet or bool(config.start and not has_heads)
         if has_imagenet:
             load_imagenet(self.student.image_encoder.trunk)
-        if config.start:
+        if teacher is not None and has_heads:
+            take_heads(self.student, teacher, self.tokenizer)
+        elif config.start:
             start_from(self.student, Path(config.start))
         # Convolutions are a sixth faster on a CPU with channels last.
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
         if config.shown_share and self.student.exemplar_encoder is None:
             raise ValueError("shown_share needs a student with exemplars: set student.memory.kind, or shown_share to 0")
         self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
         self.weights = LossWeights()
         self.only_names = False  # whether the detector waits
-        self.taught = Taught(open_teacher(config.teacher), config.student.width) if config.teacher.path else None
-        if self.taught is not None:
+        self.taught = None
+        if teacher is not None and config.teacher_weight:
+            self.taught = Taught(teacher, config.student.width, has_heads)
             self.helpers = self.taught.adapters
 
     def parameters(self) -> list[dict[str, object]]:

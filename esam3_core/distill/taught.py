@@ -23,16 +23,17 @@ class Taught:
     Args:
         teacher: with concept heads.
         width: d of the student.
+        direct: the student has the teacher's heads, so its features must become the teacher's own.
 
     Raises:
         TeacherError: the teacher has no concept heads.
     """
 
-    def __init__(self, teacher: Teacher, width: int) -> None:
+    def __init__(self, teacher: Teacher, width: int, direct: bool = False) -> None:
         if not teacher.concept_levels:
             raise TeacherError("this teacher has no concept heads: choose another teacher, or teacher.kind none")
         self.teacher = teacher
-        self.adapters = Adapters(width, teacher, teacher.concept_levels)
+        self.adapters = Adapters(width, teacher, teacher.concept_levels, direct)
 
     def terms(self, features: Features, out: Detected, batch: Batch) -> dict[str, Tensor]:
         """Unweighted terms of a batch.

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from esam3_core.config import DistillConfig
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.stage1 import Stage1
-from esam3_core.distill.stage3 import start_from
+from esam3_core.distill.stage3 import Stage3, start_from
 from esam3_core.distill.teacher import TeacherError
 from esam3_core.distill.teacher_student import StudentTeacher
 
@@ -66,3 +67,18 @@ def test_only_our_own_students_give_their_heads(config: Stage1Config, tiny_sam3:
     sam3 = dataclasses.replace(config.teacher, kind="sam3", path=str(tiny_sam3))
     with pytest.raises(TeacherError, match="only a teacher of kind student gives its heads"):
         Stage1(dataclasses.replace(config, teacher=sam3, start=str(tiny_sam3)))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_stage_3_can_begin_with_the_heads_of_its_teacher(
+    config: Stage1Config, tiny_run: DistillConfig, weight: float
+) -> None:
+    """With weight 0 the teacher gives its heads and says nothing more."""
+    stage = Stage3(dataclasses.replace(tiny_run, teacher=config.teacher, start=config.start, teacher_weight=weight))
+    theirs = Stage1(config).teacher.student.state_dict()  # type: ignore[attr-defined]
+    own = stage.student.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in own if name.startswith("detector."))
+    assert not stage.knows_statistics
+    terms = stage.loss(stage.batches(0).batch(0))[1]
+    assert ("taught_features" in terms) == bool(weight)
+    assert not list(stage.helpers.parameters())
