@@ -2,7 +2,7 @@
 """What distillation costs: the fit loop beside a plain one, processes, memory, and the cache of a teacher's answers.
 
     python bench/distill.py [--variant ev_s] [--size 192] [--pictures 8] [--steps 8] [--scenes DIR] [--teacher RUN]
-                            [--json FILE]
+                            [--tables loop memory cache] [--json FILE]
 
 Training is stage 3 on scenes; without --scenes a few are rendered first. Without --teacher, a random student of the
 default trunk is the teacher, whose features are as large as a trained one's. One thread per process. Speeds are those
@@ -44,6 +44,7 @@ from esam3_core.nn.text import TextEncoder, save_text_encoder
 from esam3_core.scenes.shards import render
 
 SMALL_TEXT = TextConfig(vocab_size=2048, context=16, width=64, layers=1, heads=2, ffn=64, embedding=32)
+TABLES = ("loop", "memory", "cache")
 WARM_UP = 3  # steps that are not counted
 ROUNDS = 2
 CPU = torch.device("cpu")
@@ -58,16 +59,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="counted steps (default: 8)")
     parser.add_argument("--scenes", type=Path, help="folder of scene shards")
     parser.add_argument("--teacher", default="", help="run or bundle whose features are cached")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="what to measure (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         config = prepare(arguments, Path(scratch))
-        tables = {
-            "loop": loops(config, Path(scratch), arguments.steps),
-            "memory": memory(config),
-            "cache": caches(config, Path(scratch), make_teacher(arguments, config)),
+        measures = {
+            "loop": lambda: loops(config, Path(scratch), arguments.steps),
+            "memory": lambda: memory(config),
+            "cache": lambda: caches(config, Path(scratch), make_teacher(arguments, config)),
         }
+        tables = {name: measures[name]() for name in arguments.tables}
     for name, rows in tables.items():
         print(f"\n{name}")
         print_table(rows)
