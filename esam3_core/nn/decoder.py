@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from esam3_core.nn.layers import MLP, Attention, inverse_sigmoid, sine_embedding
+from esam3_core.nn.layers import LONG, MLP, Attention, Sides, inverse_sigmoid, sine_embedding
 from esam3_core.nn.scoring import PromptScore
 
 
@@ -23,6 +23,7 @@ class BoxBias(nn.Module):
 
     def __init__(self, heads: int, hidden: int) -> None:
         super().__init__()
+        self.heads = heads
         self.x = MLP(2, hidden, heads)
         self.y = MLP(2, hidden, heads)
 
@@ -31,14 +32,18 @@ class BoxBias(nn.Module):
 
         The first row is zero: the presence token has no box.
         """
+        down, across = self.sides(boxes, grid)
+        return (down[..., :, None] + across[..., None, :]).flatten(3)
+
+    def sides(self, boxes: Tensor, grid: tuple[int, int]) -> Sides:
+        """What is added up for each cell: what its row, and what its column gives."""
         height, width = grid
         centre, half = boxes[..., :2], boxes[..., 2:] / 2
         low, high = centre - half, centre + half
         across = self.x(_relative(low[..., 0], high[..., 0], width))  # [C, Q, w, heads]
         down = self.y(_relative(low[..., 1], high[..., 1], height))  # [C, Q, h, heads]
         # What is small is put in order first: the sum is the largest thing in the decoder.
-        down, across = (_heads_first(side) for side in (down, across))  # [C, heads, 1 + Q, h or w]
-        return (down[..., :, None] + across[..., None, :]).flatten(3)
+        return _heads_first(down), _heads_first(across)
 
 
 def _heads_first(side: Tensor) -> Tensor:
@@ -75,7 +80,7 @@ class DecoderLayer(nn.Module):
         prompt_bias: Tensor,
         image: Tensor,
         image_key: Tensor,
-        image_bias: Tensor,
+        image_bias: Tensor | Sides,
     ) -> Tensor:
         q = x + position
         x = self.norm1(x + self.self_attention(q, q, x))
@@ -138,7 +143,11 @@ class Decoder(nn.Module):
         for layer in self.layers:
             place = self.position(sine_embedding(references, width // 2))  # [C, Q, d]
             place = torch.cat([torch.zeros_like(place[:, :1]), place], 1)
-            bias = self.box_bias(references, grid)  # [C, h, 1+Q, N]
+            bias: Tensor | Sides
+            if torch.onnx.is_in_onnx_export() and self.box_bias.heads * x.shape[1] * image.shape[1] >= LONG:
+                bias = self.box_bias.sides(references, grid)
+            else:
+                bias = self.box_bias(references, grid)  # [C, h, 1+Q, N]
             x = layer(x, place, prompt, prompt_bias, image, image + position, bias)
             hidden = self.norm(x[:, 1:])
             boxes = (self.box(hidden) + inverse_sigmoid(references)).sigmoid()

@@ -19,6 +19,8 @@ ROWS = 288  # queries or tokens at a time in a graph then
 FUSED = "com.microsoft::MultiHeadAttention"
 """ONNX Runtime's attention that never holds its logits. For all other engines a graph says what it means: see
 `deploy.fused`."""
+Sides = tuple[Tensor, Tensor]
+"""Attention bias of a grid of keys: what its rows [B, heads, Nq, h] and its columns [B, heads, Nq, w] give each key."""
 
 
 class MLP(nn.Module):
@@ -62,13 +64,13 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         return x.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Sides | None = None) -> Tensor:
         """Attend.
 
         Args:
             query: [B, Nq, d]; key, value: [B, Nk, d]; either may have batch 1 and is shared then.
             bias: added to the attention logits, broadcastable to [B, heads, Nq, Nk]; use a large
-                negative number for keys that must not be seen.
+                negative number for keys that must not be seen. Given as its sides, one head is computed at a time.
 
         Returns:
             [B, Nq, d]
@@ -77,6 +79,8 @@ class Attention(nn.Module):
         is_long = bias is None and q.shape[1] * k.shape[1] >= LONG
         if is_long and torch.onnx.is_in_onnx_export():
             return self.out(attend_fused(q, k, v, self.heads))
+        if isinstance(bias, tuple):
+            return self.out(attend_by_head(q, k, v, bias))  # the bias of all heads takes 33 MB, for 201 queries
         q, k, v = self._split(q), self._split(k), self._split(v)  # [B, h, N, d/h]
         mixed = attend_long(q, k, v) if is_long else attend(q, k, v, bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -87,6 +91,16 @@ def attend_fused(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return torch.onnx.ops.symbolic(
         FUSED, (q, k, v), {"num_heads": heads, "scale": 1.0}, dtype=q.dtype, shape=q.shape, version=1
     )
+
+
+def attend_by_head(q: Tensor, k: Tensor, v: Tensor, sides: Sides) -> Tensor:
+    """Attention head by head; q [B, Nq, d], scaled already, k and v [B, Nk, d] -> [B, Nq, d]."""
+    heads = sides[0].shape[1]
+    parts = [x.unflatten(2, (heads, -1)).unbind(2) for x in (q, k, v)]
+    mixed = []
+    for q1, k1, v1, down, across in zip(*parts, *(side.unbind(1) for side in sides), strict=True):
+        mixed.append(attend(q1, k1, v1, (down[..., :, None] + across[..., None, :]).flatten(2)))
+    return torch.cat(mixed, 2)
 
 
 def attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -22,7 +22,7 @@ class Grounded:
 
     tokens: Tensor  # [C, N, d] fused image tokens
     decoded: Decoded
-    pixels: Tensor  # [C, d, 4g, 4g]
+    pixels: list[Tensor]  # strips of [C, d, 4g, 4g], top to bottom; one outside of graphs
 
 
 class Sam3Detector(nn.Module):

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from esam3_core.nn.layers import MLP, Attention
 from esam3_core.nn.neck import double
+from esam3_core.nn.strips import group_norm, strips
 
 GROUPS = 8  # of the group norms
 
@@ -21,11 +23,18 @@ class Sam3Pixels(nn.Module):
         self.mix8 = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(GROUPS, width), nn.ReLU())
         self.mix4 = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(GROUPS, width), nn.ReLU())
 
-    def forward(self, tokens: Tensor, prompt: Tensor, prompt_bias: Tensor, p8: Tensor, p4: Tensor) -> Tensor:
-        """Fused tokens [C, N, d], prompt [C, L, d], P8 and P4 (batch C or 1) -> [C, d, 4g, 4g]."""
+    def forward(self, tokens: Tensor, prompt: Tensor, prompt_bias: Tensor, p8: Tensor, p4: Tensor) -> list[Tensor]:
+        """Fused tokens [C, N, d], prompt [C, L, d], P8 and P4 (batch C or 1) -> strips of [C, d, 4g, 4g]."""
         tokens = tokens + self.attention(self.norm(tokens), prompt, prompt, prompt_bias)
         fused = tokens.transpose(1, 2).unflatten(2, (p8.shape[2] // 2, p8.shape[3] // 2))  # [C, d, g, g]
-        return self.mix4(p4 + double(self.mix8(p8 + double(fused))))
+        fine = self.mix8(p8 + double(fused))  # [C, d, 2g, 2g]
+        smooth, norm, bend = self.mix4
+        assert isinstance(smooth, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
+        parts = [
+            strip.smooth(smooth, p4[:, :, strip.low : strip.high] + strip.enlarged(fine, double))
+            for strip in strips(*p4.shape[1:])
+        ]
+        return [bend(part) for part in group_norm(norm, parts)]
 
 
 class Sam3MaskHead(nn.Module):
@@ -39,9 +48,9 @@ class Sam3MaskHead(nn.Module):
         self.query = MLP(width, width, width, width)
         self.pixel = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, boxes: Tensor, pixels: Tensor) -> Tensor:
-        """Queries [C, k, d] and pixels [C, d, H, W] -> logits [C, k, H, W]; boxes are not needed."""
+    def forward(self, queries: Tensor, boxes: Tensor, pixels: list[Tensor]) -> Tensor:
+        """Queries [C, k, d] and strips of pixels [C, d, H, W] -> logits [C, k, H, W]; boxes are not needed."""
         embedding = self.query(queries)  # [C, k, d]
         offset = embedding @ self.pixel.bias[:, None]  # [C, k, 1]
-        logits = (embedding @ self.pixel.weight) @ pixels.flatten(2) + offset
-        return logits.unflatten(2, pixels.shape[-2:])
+        mapped = embedding @ self.pixel.weight
+        return torch.cat([(mapped @ rows.flatten(2) + offset).unflatten(2, rows.shape[-2:]) for rows in pixels], 2)

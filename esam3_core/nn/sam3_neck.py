@@ -8,10 +8,12 @@ pixels; and two of these with nothing between them are one.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from esam3_core.nn.neck import ConvNorm
+from esam3_core.nn.strips import strips
 
 HIDDEN = 1024  # channels of SAM 3's image map, which the students' heads imitate
 
@@ -42,8 +44,16 @@ class Pyramid(nn.Module):
         p16 = self.smooth16(self.enlarge(self.to16(x)))
         p8 = self.smooth8(spread(self.enlarge(self.to8(x))))
         middle = spread(functional.gelu(self.enlarge(self.to4(x))))  # [B, HIDDEN / 2, 2g, 2g]
-        p4 = self.smooth4(spread(self.fine4(middle)))
+        side = 4 * self.grid
+        p4 = torch.cat([
+            strip.smooth(self.smooth4, strip.enlarged(middle, self._finer))
+            for strip in strips(self.smooth4.in_channels, side, side)
+        ], 2)  # fmt: skip
         return p16, p8, p4
+
+    def _finer(self, middle: Tensor) -> Tensor:
+        """Rows of P8's size to rows of P4's size."""
+        return spread(self.fine4(middle))
 
     def enlarge(self, x: Tensor) -> Tensor:
         """Any map to the cells of P16, bilinear."""
