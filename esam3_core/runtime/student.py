@@ -55,10 +55,11 @@ class Student:
         self.config = config or RuntimeConfig()
         self.detector: DetectorConfig = bundle.detector
         self.stages = Stages()
+        official = bundle.student.neck == "sam3"  # these have a text encoder as large as the rest, and prompts are kept
         needed = (
             Graph(bundle.graphs["image_encoder"], ["image"], FEATURES),
             Graph(bundle.graphs["detector"], DETECTOR_INPUTS, DETECTOR_OUTPUTS),
-            Graph(bundle.graphs["text_encoder"], ["tokens"], ["prompt"]),
+            Graph(bundle.graphs["text_encoder"], ["tokens"], ["prompt"], seldom=official),
         )
         self._image_encoder, self._detector, text_encoder = load_engines(needed, self.config)
         context = bundle.student.text.context

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from esam3_core.config import RuntimeConfig
 from esam3_core.convert.ground import Official
 from esam3_core.deploy.graphs import example_inputs, graphs_of
 from esam3_core.runtime import Exemplar, Student
+from esam3_core.runtime.engines import Engine, OnnxEngine, SeldomEngine, watching
 from tests.convert.small import CONFIG, small_student
 
 
@@ -35,6 +37,17 @@ def test_what_is_not_needed_is_not_in_the_graphs(bundle: Path) -> None:
 
     masks = onnx.load(str(bundle / "detector.onnx")).graph.output[4].type.tensor_type.shape.dim
     assert [side.dim_value for side in masks[1:]] == [CONFIG.masks, 4 * CONFIG.grid, 4 * CONFIG.grid]
+
+
+def test_the_text_encoder_is_in_memory_only_while_it_runs(bundle: Path) -> None:
+    opened: dict[str, Engine] = {}
+    with watching(lambda path, engine: opened.setdefault(path.stem, engine)):
+        Student.load(bundle, RuntimeConfig(device="cpu"))
+    assert {name for name, engine in opened.items() if isinstance(engine, SeldomEngine)} == {"text_encoder"}
+    tokens = {name: value.numpy() for name, value in example_inputs("text_encoder", CONFIG).items()}
+    lasting = OnnxEngine(bundle / "text_encoder.onnx", RuntimeConfig(device="cpu"))
+    for _ in range(2):
+        assert np.array_equal(opened["text_encoder"].run(tokens)["prompt"], lasting.run(tokens)["prompt"])
 
 
 def test_segment_finds_what_ground_scores_above_the_threshold(bundle: Path) -> None:
