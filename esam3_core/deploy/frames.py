@@ -2,7 +2,9 @@
 """Frames that gates and measurements run on, the same at every call: a source of the user's, or our own pictures.
 
 The pictures in `pictures/` are rendered scenes (`World(11, 12, 13)` of `demo_config(960, 720, 5)`, the fourth frame).
-A view that wanders over them gives as many frames as are wanted, with nothing to download or install.
+A view that wanders over them gives as many frames as are wanted, with nothing to download or install. Within the frames
+of the gate `loop` it stays on one picture: what a memory makes of a cut to another scene hangs on digits that no two
+computers share, and a camera makes no cuts.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ PICTURES = Path(__file__).resolve().parent / "pictures"
 CONCEPTS = ("cup", "mug")  # what the pictures show
 VIEW = (480, 640)  # H, W
 RATE = 15.0  # frames per second
-PER_PICTURE = 60  # frames before the view changes to the next picture
+PER_ROUND = 60  # frames after which the view is where it began
+PER_PICTURE = 120  # frames before the view changes to the next picture
 
 
 def frames(source: str | None, count: int) -> Iterator[tuple[float, Image]]:
@@ -47,7 +50,7 @@ def wander() -> Iterator[tuple[float, Image]]:
     index = 0
     while True:
         picture = pictures[index // PER_PICTURE % len(pictures)]
-        yield index / RATE, view(picture, index % PER_PICTURE / PER_PICTURE)
+        yield index / RATE, view(picture, index % PER_ROUND / PER_ROUND)
         index += 1
 
 

@@ -3,11 +3,15 @@
 
 A small difference may let a track be born or corrected a frame earlier or later, and comes round again through memory.
 The gate counts a mask that only one of the two shows as 0, whatever the reason; how many there were is told beside it.
+
+Where there is memory, the detector runs on few frames only: on every frame it would draw the masks itself, and a memory
+that remembers nothing would pass.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +24,8 @@ from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.engines import Watch, watching
 from esam3_core.runtime.student import Student
 from esam3_core.runtime.track import Track
+
+LOOK_EVERY = 8  # frames, of which the detector runs on one; half a second of our own clip
 
 
 class Loop:
@@ -36,10 +42,10 @@ class Loop:
             ValueError: neither shows anything in the whole clip.
         """
         theirs = track_clip(self.bundle, self.clip, config, watch)
-        ious = [found for pair in zip(self._reference, theirs, strict=True) if (found := track_ious(*pair))]
-        if not ious:
+        ious = [track_ious(*pair) for pair in zip(self._reference, theirs, strict=True)]
+        means = [float(np.mean(found)) for found in ious if found]
+        if not means:
             raise ValueError("nothing was tracked in the clip: give another --source or other --concept")
-        means = [float(np.mean(found)) for found in ious]
         return Finding("loop", "all", "masks", min(means), float(np.mean(means)), len(means), _describe(ious))
 
     @cached_property
@@ -50,13 +56,19 @@ class Loop:
 def track_clip(bundle: Bundle, clip: Clip, config: RuntimeConfig, watch: Watch | None = None) -> list[list[Track]]:
     """The tracks of every frame of the clip."""
     with watching(watch) if watch else nullcontext():
-        tracker = Student(bundle, config).track(clip.concepts)
+        rarely = replace(bundle.tracker, detect_every=LOOK_EVERY if "propagator" in bundle.graphs else 1)
+        tracker = Student(bundle, config).track(clip.concepts, rarely)
         return [tracker.step(image, stamp) for stamp, image in frames(clip.source, clip.frames)]
 
 
 def _describe(ious: list[list[float]]) -> str:
-    """Whether masks differ, or tracks come and go at other times: the remedies are not the same."""
+    """Whether masks differ, or tracks come and go at other times: the remedies are not the same.
+
+    Args:
+        ious: of every frame; none where nothing is shown.
+    """
     values = np.concatenate(ious)
     alone, shared = int((values == 0).sum()), values[values > 0]
+    since = next((f", from frame {number} on" for number, found in enumerate(ious, 1) if 0 in found), "")
     agree = f"; the others agree to {shared.mean():.4f}" if len(shared) else ""
-    return f"{alone} of {len(values)} masks are shown by only one of the two{agree}"
+    return f"{alone} of {len(values)} masks are shown by only one of the two{since}{agree}"
