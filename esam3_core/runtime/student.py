@@ -14,7 +14,7 @@ import numpy as np
 from esam3_core.config import DetectorConfig, RuntimeConfig, TrackerConfig
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.detector import FEATURES, read_detections, run_detector
-from esam3_core.runtime.engines import Graph, load_engine, load_engines
+from esam3_core.runtime.engines import Graph, OnnxEngine, load_engine, load_engines
 from esam3_core.runtime.errors import ConceptError, PromptError
 from esam3_core.runtime.exemplars import WORDLESS, Exemplar, ExemplarEncoder, Shown, group, join
 from esam3_core.runtime.memory_engines import (
@@ -34,6 +34,7 @@ from esam3_core.runtime.track import Detection
 from esam3_core.runtime.tracker import Tracker
 from esam3_core.runtime.upsample import upsample_mask
 
+OFFICIAL_ON_CPU = 2  # concepts at a time: four take 0.5 GB more, for 2 % of the time
 DETECTOR_INPUTS = (*FEATURES, "prompt", "prompt_pad")
 DETECTOR_OUTPUTS = ("boxes", "logits", "presence", "kept", "masks")
 
@@ -56,12 +57,15 @@ class Student:
         self.detector: DetectorConfig = bundle.detector
         self.stages = Stages()
         official = bundle.student.neck == "sam3"  # these have a text encoder as large as the rest, and prompts are kept
+        self._batch = self.config.max_concepts
         needed = (
             Graph(bundle.graphs["image_encoder"], ["image"], FEATURES),
             Graph(bundle.graphs["detector"], DETECTOR_INPUTS, DETECTOR_OUTPUTS),
             Graph(bundle.graphs["text_encoder"], ["tokens"], ["prompt"], seldom=official),
         )
         self._image_encoder, self._detector, text_encoder = load_engines(needed, self.config)
+        if official and isinstance(self._detector, OnnxEngine) and self._detector.device[0] == "cpu":
+            self._batch = min(self._batch, OFFICIAL_ON_CPU)
         context = bundle.student.text.context
         self._text = TextEncoder(text_encoder, bundle.tokenizer, context, self.config.text_cache)
 
@@ -187,7 +191,7 @@ class Student:
     def detect(self, features: Mapping[str, Any], prompt: Prompt, size: tuple[int, int]) -> list[Detection]:
         """Detections in an encoded frame of `size` (H, W), concept by concept, best first."""
         with self.stages.measure("detector"):
-            raws = run_detector(self._detector, features, prompt, self.config.max_concepts)
+            raws = run_detector(self._detector, features, prompt, self._batch)
         with self.stages.measure("postprocess"):
             found: list[Detection] = []
             remaining = prompt.concepts

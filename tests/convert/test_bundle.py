@@ -63,6 +63,17 @@ def test_segment_finds_what_ground_scores_above_the_threshold(bundle: Path) -> N
         assert min(abs(one.score - wanted)) < 2e-3
 
 
+def test_concepts_of_several_detector_runs_find_what_each_finds_alone(bundle: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    student = Student.load(bundle, RuntimeConfig(device="cpu"))
+    student.detector = type(student.detector)(score_threshold=0.0, min_area=0, duplicate_iou=1.0)
+    names = ["mug", "red book", "plate"]  # on a CPU two, then one
+    together = student.segment(image, names)
+    alone = [one for name in names for one in student.segment(image, [name])]
+    assert [one.concept for one in together] == [one.concept for one in alone]
+    assert np.allclose([one.score for one in together], [one.score for one in alone], atol=1e-4)
+
+
 def test_an_exemplar_changes_the_answer_as_it_does_in_torch(bundle: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     student = Student.load(bundle)
