@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +17,7 @@ from esam3_core.runtime.errors import Esam3Error
 
 AHEAD = 4  # batches that each worker prepares
 PATIENCE = 2  # workers that may be lost one after another
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +73,21 @@ class Loader:
 
     def _start(self, step: int) -> Iterator[Any]:
         ahead = AHEAD if self.workers else None
-        loader = DataLoader(self.opened(step), batch_size=None, num_workers=self.workers, prefetch_factor=ahead)
+        loader = DataLoader(
+            self.opened(step),
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=ahead,
+            worker_init_fn=_end_with_run,
+        )
         batches = iter(loader)
         if self.workers and threading.current_thread() is threading.main_thread():
             # torch would raise in the middle of whatever the trainer does; the next batch is early enough.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return batches
+
+
+def _end_with_run(_: int) -> None:
+    """Let a worker die with a run that is killed: torch looks after the run between two batches only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +55,35 @@ def test_bad_data_is_no_lost_worker(tmp_path: Path) -> None:
     batches = loader(tmp_path / "missing", 0)
     with pytest.raises(FileNotFoundError):
         batches.step(0)
+
+
+RUN = """
+import os, signal, time
+from torch.utils.data import IterableDataset
+from esam3_core.distill.loading import Loader
+
+class Slow(IterableDataset):
+    def __iter__(self):
+        yield os.getpid()
+        time.sleep(600)
+
+print(Loader(lambda step: Slow(), 0, 1, 1).step(0)[0], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_workers_end_with_a_run_that_is_killed() -> None:
+    worker = int(subprocess.run([sys.executable, "-c", RUN], stdout=subprocess.PIPE, text=True, check=False).stdout)
+    until = time.monotonic() + 30
+    while alive(worker):
+        assert time.monotonic() < until, "the worker outlived its run"
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    """Whether it runs: one that ended stays in the table until somebody asks for it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
