@@ -95,6 +95,7 @@ class TrackerConfig:
     """Life of a track (DESIGN section 6)."""
 
     match_iou: float = 0.3  # mask IoU from which a detection continues a track
+    keep_share: float = 1.0  # of the detector's score_threshold: score from which a detection continues a track
     new_score: float = 0.6  # score from which an unmatched detection starts a track
     min_hits: int = 2  # processed frames before a track is confirmed and gets its id
     hold: float = 0.2  # s of image time an unseen track shows its last mask, moved on, before it is occluded
@@ -116,6 +117,7 @@ class TrackerConfig:
         _check_ranges(
             self,
             match_iou=(0, 1),
+            keep_share=(0, 1),
             new_score=(0, 1),
             min_hits=(1, 1000),
             hold=(0, 3600),

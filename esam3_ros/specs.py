@@ -56,6 +56,7 @@ TRACKER = (
         (0, 1),
     ),
     Spec(TrackerConfig, "match_iou", "mask IoU from which a detection continues a track, 0..1", RUNNING, (0, 1)),
+    Spec(TrackerConfig, "keep_share", "of score_threshold: detections from it on continue tracks", RUNNING, (0, 1)),
     Spec(TrackerConfig, "new_score", "score from which a detection starts a track, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "min_hits", "processed frames before a track gets its id", RUNNING, (1, 30)),
     Spec(TrackerConfig, "hold", "how long an unseen track shows its last mask, s of image time", RUNNING, (0, 60)),

@@ -188,16 +188,23 @@ class Student:
         with self.stages.measure("image_encoder"):
             return self._image_encoder.run({"image": resized}, keep=tuple(self._image_encoder.outputs))
 
-    def detect(self, features: Mapping[str, Any], prompt: Prompt, size: tuple[int, int]) -> list[Detection]:
-        """Detections in an encoded frame of `size` (H, W), concept by concept, best first."""
+    def detect(
+        self, features: Mapping[str, Any], prompt: Prompt, size: tuple[int, int], share: float = 1.0
+    ) -> list[Detection]:
+        """Detections in an encoded frame of `size` (H, W), concept by concept, best first.
+
+        Args:
+            share: 0..1, of the score threshold, from which detections count.
+        """
         with self.stages.measure("detector"):
             raws = run_detector(self._detector, features, prompt, self._batch)
+        config = replace(self.detector, score_threshold=share * self.detector.score_threshold)
         with self.stages.measure("postprocess"):
             found: list[Detection] = []
             remaining = prompt.concepts
             for raw in raws:
                 batch, remaining = remaining[: len(raw["presence"])], remaining[len(raw["presence"]) :]
-                found += read_detections(raw, batch, self.detector, size)
+                found += read_detections(raw, batch, config, size)
         return found
 
     def warm_up(self, concepts: Iterable[str] = (), tracker: TrackerConfig | None = None) -> None:

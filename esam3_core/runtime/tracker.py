@@ -234,7 +234,8 @@ class Tracker:
             with self._student.stages.measure("associate"):
                 return self._roster.coast(stamp)
         self._until_detection = self.config.detect_every - 1
-        detections = self._student.detect(self._student.encode_image(image), prompt, image.shape[:2])
+        features = self._student.encode_image(image)
+        detections = self._student.detect(features, prompt, image.shape[:2], self.config.keep_share)
         with self._student.stages.measure("associate"):
             return self._roster.update(detections, stamp)
 
@@ -244,7 +245,8 @@ class Tracker:
         if prompt is None and not len(roster):
             return []
         frame = self._see(image, stamp)
-        look = None if prompt is None else lambda: self._student.detect(frame.features, prompt, frame.size)
+        share = self.config.keep_share
+        look = None if prompt is None else lambda: self._student.detect(frame.features, prompt, frame.size, share)
         tracks = roster.step(frame, look, self._until_detection <= 0)
         self._until_detection = self.config.detect_every - 1 if roster.looked else self._until_detection - 1
         return tracks

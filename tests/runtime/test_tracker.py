@@ -271,6 +271,15 @@ class TestSettings:
         run(tracker, still(2, RED), start=1)
         assert summary(tracker.step(dull, 2.0)) == [(1, "tracked")]
 
+    @pytest.mark.parametrize(("keep_share", "state"), [(0.5, "tracked"), (1.0, "occluded")])
+    def test_what_is_too_weak_to_be_detected_may_continue_a_track(self, student, keep_share, state):
+        dull = EMPTY.copy()
+        dull[disc(*RED[1:])] = tuple(int(0.5 * value + 0.5 * 128) for value in COLOURS["red"])
+        student.detector = replace(student.detector, score_threshold=0.95)
+        tracker = student.track(["red"], TrackerConfig(keep_share=keep_share, new_score=0.95, hold=0.0))
+        run(tracker, still(3, RED))
+        assert summary(tracker.step(dull, 3 * DT)) == [(1, state)]
+
     @pytest.mark.parametrize(("reach", "ids"), [(1.0, [1]), (0.0, [1, 2])])
     def test_reach(self, student, reach, ids):
         far = ("red", RED[1] + 115, RED[2], 50)  # beside where it was, without overlap
