@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import uninstall_signal_handlers
 
 
 def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None) -> None:
@@ -48,4 +49,6 @@ def spin(node: Node) -> None:
                     return  # Ctrl-C ended the context below the callback
                 node.get_logger().error(f"a callback failed, the node goes on:\n{traceback.format_exc()}")
     finally:
+        # Ends rclpy's signal thread, which may still be waking what `shutdown` takes away: a crash, or a wait for ever.
+        uninstall_signal_handlers()
         executor.shutdown(timeout_sec=1.0)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,12 +84,17 @@ def test_a_workspace_that_is_not_sourced_is_said(tmp_path: Path) -> None:
 def test_a_copied_bundle_is_launched_without_torch(tmp_path: Path) -> None:
     """The node itself, from a bundle that lies elsewhere, on a machine that has only what a robot installs."""
     pytest.importorskip("rclpy", reason="ROS 2 is not here: `make setup` installs it")
+    from tests.ros.conftest import PATIENCE
+
     bundle = shutil.copytree(SHIPPED / "tabletop", tmp_path / "kitchen")
     isolate()
     environment = without(["torch", "timm", "onnx", "onnxscript", "transformers"], tmp_path)
+    environment["PYTHONFAULTHANDLER"] = "1"  # a node that hangs is aborted, and says where each thread was
     command = [launcher(tmp_path), "--ros-args", "-p", f"bundle:={bundle}", "-p", "concepts:=['cup']"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as node:
         assert node.stderr is not None
+        hangs = threading.Timer(PATIENCE, node.send_signal, [signal.SIGABRT])
+        hangs.start()
         said = ""
         try:
             for line in node.stderr:  # ends when the node does
@@ -98,5 +104,6 @@ def test_a_copied_bundle_is_launched_without_torch(tmp_path: Path) -> None:
         finally:
             node.send_signal(signal.SIGINT)
             said += node.stderr.read()
+            hangs.cancel()
     assert "listening to" in said and "No module named" not in said, said
     assert node.returncode == 0, said
