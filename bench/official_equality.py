@@ -102,8 +102,10 @@ def names_of_timm() -> Iterator[None]:
     from timm.models import _registry
 
     before = dict(_registry._model_entrypoints)
-    yield
-    _registry._model_entrypoints.update(before)
+    try:
+        yield
+    finally:
+        _registry._model_entrypoints.update(before)
 
 
 @torch.inference_mode()
