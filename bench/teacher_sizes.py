@@ -7,7 +7,7 @@
 A network that learnt at one size sees things at another scale at another size, and a student that imitates it there
 learns to see as little. For each size: cgF1 of boxes with the shifts of both logits that suit these very pictures best
 (`distill/calibrate.py`), the share of instances that any query has found, and how well the presence logit alone tells
-where the concept is (area under the ROC curve; 0.5 = not at all).
+where the concept is (area under the ROC curve; 50 % = not at all).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from esam3_core.config_fit import TeacherConfig
 from esam3_core.data.scenes import SceneShards
 from esam3_core.distill.calibrate import Answers, collect, fit_shifts
 from esam3_core.distill.teacher_student import StudentTeacher
+from esam3_core.metrics.table import markdown_table
 
 AS_TRAINED = (1.0, 1.0)  # weight of the proposals' logits, share of the decoder's correction
 
@@ -38,8 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row(arguments, size) for size in arguments.sizes]
-    for cells in (list(rows[0]), *([str(value) for value in one.values()] for one in rows)):
-        print("  ".join(cell.rjust(9) for cell in cells))
+    print(markdown_table(list(rows[0]), {str(one["pixels"]): list(one.values())[1:] for one in rows}))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         told = {"teacher": arguments.teacher, "pictures": arguments.pictures, "rows": rows}
@@ -49,15 +49,14 @@ def main() -> None:
 def row(arguments: argparse.Namespace, size: int) -> dict[str, float]:
     """What the teacher says of the pictures at one size."""
     student = StudentTeacher.open(TeacherConfig("student", arguments.teacher, size)).student
-    sources = [SceneShards(arguments.scenes)]
     single = ((AS_TRAINED[0],), (AS_TRAINED[1],))
-    answers = collect(student, arguments.tokenizer, [*sources], arguments.pictures, size, single)
+    answers = collect(student, arguments.tokenizer, [SceneShards(arguments.scenes)], arguments.pictures, size, single)
     told = answers[AS_TRAINED]
     return {
         "pixels": size,
-        "cgF1": round(100 * fit_shifts(answers).cg_f1_after, 1),
-        "found %": round(100 * float(told.right.sum() / max(1, told.truths.sum())), 1),
-        "presence": round(told_apart(told), 3),
+        "cgF1": 100 * fit_shifts(answers).cg_f1_after,
+        "found %": 100 * float(told.right.sum() / max(1, told.truths.sum())),
+        "presence %": 100 * told_apart(told),
     }
 
 
