@@ -26,6 +26,7 @@ SIZE = (240, 320)  # H, W of the clips, pixels
 RATE = 8.0  # Hz that the clips claim
 MIN_OBJECT = 150  # pixels of the clip that an object of the picture needs in the first frame to be followed
 TWINS = 0.4  # chance that a cut-out comes twice
+HASTY = 0.3  # chance that the camera moves at twice its usual pace
 Matrix = NDArray[np.float64]
 
 
@@ -137,16 +138,18 @@ def _warped(mask: NDArray[np.uint8], way: Matrix) -> NDArray[np.uint8]:
 def _camera(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> tuple[Matrix, ...]:
     """A crop of the picture that pans, zooms and turns a little."""
     height, width = size
+    pace = 2.0 if rng.random() < HASTY else 1.0
     zoom = max(SIZE[0] / height, SIZE[1] / width) * np.exp(_wave(rng, frames, 0.12) + rng.uniform(0.05, 0.7))
     turn = _wave(rng, frames, 0.12)
-    x, y = width / 2 + width * _wave(rng, frames, 0.25), height / 2 + height * _wave(rng, frames, 0.25)
-    flip = rng.random() < 0.5
+    x = width / 2 + width * _wave(rng, frames, 0.25, pace)
+    y = height / 2 + height * _wave(rng, frames, 0.25, pace)
+    shape = np.diag([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
     middle = (SIZE[1] / 2, SIZE[0] / 2)
-    return tuple(_placed((a, b), z, t, middle, flip) for a, b, z, t in zip(x, y, zoom, turn, strict=True))
+    return tuple(_placed((a, b), z, t, middle, shape) for a, b, z, t in zip(x, y, zoom, turn, strict=True))
 
 
 def _way(rng: np.random.Generator, frames: int, cut: CutOut) -> tuple[Matrix, ...]:
-    """A cut-out that crosses the frame, with or without a stop, and may leave it."""
+    """A cut-out that crosses the frame, with or without a stop, changes its outline on the way, and may leave it."""
     height, width = cut.mask.shape
     side = rng.uniform(0.15, 0.6) * SIZE[0]
     zoom = side / max(height, width) * np.exp(_wave(rng, frames, 0.15))
@@ -155,21 +158,29 @@ def _way(rng: np.random.Generator, frames: int, cut: CutOut) -> tuple[Matrix, ..
     ease = np.linspace(0, 1, frames) + _wave(rng, frames, 0.3)
     x = (start[0] + (end[0] - start[0]) * ease) * SIZE[1]
     y = (start[1] + (end[1] - start[1]) * ease) * SIZE[0]
-    flip = rng.random() < 0.5
+    flip = np.diag([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
+    shapes = [flip @ _leaning(a, b) for a, b in zip(_wave(rng, frames, 0.15), _wave(rng, frames, 0.15), strict=True)]
     middle = (width / 2, height / 2)
-    return tuple(_placed(middle, z, t, (a, b), flip) for a, b, z, t in zip(x, y, zoom, turn, strict=True))
+    return tuple(
+        _placed(middle, z, t, (a, b), shape) for a, b, z, t, shape in zip(x, y, zoom, turn, shapes, strict=True)
+    )
 
 
-def _placed(point: tuple[float, float], zoom: float, turn: float, place: tuple[float, float], flip: bool) -> Matrix:
-    """The map that zooms, turns (radians) and brings `point` to `place`."""
+def _placed(point: tuple[float, float], zoom: float, turn: float, place: tuple[float, float], shape: Matrix) -> Matrix:
+    """The map that applies `shape` [2, 2], zooms, turns (radians) and brings `point` to `place`."""
     c, s = zoom * np.cos(turn), zoom * np.sin(turn)
-    linear = np.array([[c, -s], [s, c]]) @ np.diag([-1.0 if flip else 1.0, 1.0])
+    linear = np.array([[c, -s], [s, c]]) @ shape
     return np.column_stack([linear, np.array(place) - linear @ np.array(point)])
 
 
-def _wave(rng: np.random.Generator, frames: int, strength: float) -> NDArray[np.float64]:
-    """A smooth curve of `frames` values of about this size."""
-    t = np.linspace(0, 1, frames)
+def _leaning(stretch: float, shear: float) -> Matrix:
+    """What a flat thing looks like that turns a little out of the picture's plane, of the same area: [2, 2]."""
+    return np.array([[np.exp(stretch), shear], [0.0, np.exp(-stretch)]])
+
+
+def _wave(rng: np.random.Generator, frames: int, strength: float, pace: float = 1.0) -> NDArray[np.float64]:
+    """A smooth curve of `frames` values of about this size; `pace` 2 = in half the time."""
+    t = pace * np.linspace(0, 1, frames)
     waves = [a * np.sin(2 * np.pi * f * t + p) for a, f, p in zip(
         rng.normal(0, strength, 2), rng.uniform(0.2, 1.2, 2), rng.uniform(0, 2 * np.pi, 2), strict=True)]  # fmt: skip
     return np.asarray(np.sum(waves, axis=0))

@@ -85,6 +85,13 @@ def test_things_move_leave_and_are_hidden(clips: StillClips) -> None:
     assert gone > 3
 
 
+def test_things_change_their_outline_on_the_way(clips: StillClips) -> None:
+    """A turned and zoomed copy would keep the ratio of its axes; what turns out of the picture's plane does not."""
+    for layer in clips._plan(4).layers:
+        axes = np.array([np.linalg.svd(way[:, :2], compute_uv=False) for way in layer.ways])
+        assert np.ptp(axes[:, 0] / axes[:, 1]) > 0.05
+
+
 def test_twins_are_in_the_data(clips: StillClips) -> None:
     twins = 0
     for index in range(len(clips)):
