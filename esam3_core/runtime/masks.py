@@ -81,7 +81,7 @@ class CroppedMask:
         bottom = max(top, min(self.bits.shape[0], height - y))
         if right == left or bottom == top:
             return CroppedMask.empty(self.size)
-        return CroppedMask(self.bits[top:bottom, left:right], x + left, y + top, self.size)
+        return CroppedMask(self.bits[top:bottom, left:right], x + left, y + top, self.size).tight()
 
 
 def intersection(a: CroppedMask, b: CroppedMask) -> int:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,12 +133,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         with safe_open(path, "numpy") as file:
             notes = file.metadata() or {}
+            text = notes.get("esam3")
+            if text is None:
+                raise MemoryFileError(f"{path} holds other arrays than a memory: give a file that was saved by esam3")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:  # the last two: unknown types
         raise MemoryFileError(f"{path} is not a memory file, or it is damaged ({error}): save it again") from error
-    text = notes.get("esam3")
-    if text is None:
-        raise MemoryFileError(f"{path} holds other arrays than a memory: give a file that was saved by esam3")
     if notes.get("sha256") != _digest(text, arrays):
         raise MemoryFileError(f"{path} does not match its own checksum, it was changed or damaged: save it again")
     header = json.loads(text)
@@ -150,16 +150,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 def _replace(path: Path, data: bytes) -> None:
     """Put `data` where `path` is in one step, after it has reached the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # Not from tempfile, whose files are for their owner alone: who may read a memory is for the umask to say.
+    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(number, "wb") as file:
+        with name.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            name.unlink()
         raise
 
 

@@ -29,11 +29,16 @@ Claim = tuple[MemoryTrack | None, Detection]
 
 
 def pair_up(
-    tracks: Sequence[MemoryTrack], detections: Sequence[Detection], stamp: float, config: TrackerConfig
+    tracks: Sequence[MemoryTrack],
+    detections: Sequence[Detection],
+    stamp: float,
+    config: TrackerConfig,
+    new_score: float,
 ) -> tuple[list[Pair], list[Detection]]:
     """Tracks and detections of one concept that show the same instance, and the detections that nothing explains.
 
-    A track without an id gives its detection to a lost track that recalls it: who was here before comes first.
+    A track without an id gives its detection to a lost track that recalls it: who was here before comes first. A
+    detection below `new_score` brings nobody back from afar.
     """
     visible = [track for track in tracks if track.visible]
     likeness = iou_matrix([track.crop for track in visible], [detection.crop for detection in detections])
@@ -49,7 +54,7 @@ def pair_up(
     found = {track.key for track, _ in pairs}
     lost = [track for track in tracks if not track.visible and track.key not in found]
     claims: list[Claim] = [(None, one) for one in rest] + [pair for pair in pairs if pair[0].id == 0]
-    back = recalled(lost, [claim for claim in claims if claim[1].score >= config.new_score])
+    back = recalled(lost, [claim for claim in claims if claim[1].score >= new_score])
     given = {id(detection) for _, detection in back}
     return [pair for pair in pairs if id(pair[1]) not in given] + back, _without(rest, back)
 

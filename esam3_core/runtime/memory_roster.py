@@ -55,19 +55,22 @@ class MemoryRoster(Roster):
     def __len__(self) -> int:
         return len(self._tracks)
 
-    def step(self, frame: SeenFrame, look: Callable[[], list[Detection]] | None, due: bool) -> list[Track]:
+    def step(
+        self, frame: SeenFrame, look: Callable[[], list[Detection]] | None, due: bool, threshold: float = 0.0
+    ) -> list[Track]:
         """Step over a frame.
 
         Args:
             look: runs the detector; None where there is no concept.
             due: whether it has to; it also does when a track was lost just now, or waits to be confirmed.
+            threshold: score 0..1 below which a detection continues tracks only, whatever `new_score` is.
         """
         self.bank.tick()
         lost = self._propagate(frame)
         corrected: list[MemoryTrack] = []
         self.looked = look is not None and (due or lost or any(track.id == 0 for track in self._tracks))
         if look is not None and self.looked:
-            corrected = self._compare(look(), frame)
+            corrected = self._compare(look(), frame, max(threshold, self.config.new_score))
         self._hide_doubtful(frame.stamp)
         self._forget_unseen(frame.stamp)
         self._confirm()
@@ -181,7 +184,7 @@ class MemoryRoster(Roster):
                     track.found = True
                     track.judge(track.iou / (1 + np.exp(-track.objectness)))
 
-    def _compare(self, detections: Sequence[Detection], frame: SeenFrame) -> list[MemoryTrack]:
+    def _compare(self, detections: Sequence[Detection], frame: SeenFrame, new_score: float) -> list[MemoryTrack]:
         """Set what memory says against what the detector finds; the tracks whose mask is now a detection's."""
         ours = [track for track in self._tracks if not track.followed]
         for track in ours:
@@ -190,11 +193,11 @@ class MemoryRoster(Roster):
         for concept in sorted({detection.concept for detection in detections}):
             tracks = [track for track in ours if track.concept == concept]
             found = [detection for detection in detections if detection.concept == concept]
-            pairs, rest = pair_up(tracks, found, frame.stamp, self.config)
+            pairs, rest = pair_up(tracks, found, frame.stamp, self.config, new_score)
             corrected += [track for track, detection in pairs if self._agree(track, detection, frame)]
             for track, _ in pairs:
                 track.beside |= {other.key for other, _ in pairs if other is not track}
-            corrected += self._start(rest, frame)
+            corrected += self._start([one for one in rest if one.score >= new_score], frame)
         for track in ours:
             if track.visible or track.found:
                 track.looks += 1
@@ -229,7 +232,7 @@ class MemoryRoster(Roster):
         """Tracks for instances seen for the first time, as many as there is room for."""
         started: list[MemoryTrack] = []
         for detection in sorted(detections, key=lambda detection: -detection.score):
-            if detection.score < self.config.new_score or not self.make_room():
+            if not self.make_room():
                 break
             track = MemoryTrack.start(detection, frame.stamp)
             track.key, track.agreed_at = self.bank.open(), frame.stamp
@@ -278,8 +281,11 @@ class MemoryRoster(Roster):
 
     def _forget(self, gone: Sequence[Any]) -> None:
         super()._forget(gone)
-        for track in gone:
-            self.bank.close(track.key)
+        keys = {track.key for track in gone}
+        for key in keys:
+            self.bank.close(key)
+        for track in self._tracks:
+            track.beside -= keys
 
 
 def _continuity(track: MemoryTrack, frame: SeenFrame) -> float:

@@ -48,7 +48,7 @@ class MemoryTrack(LiveTrack):
         self.diagonal = math.hypot(*self.box[2:])
         self.crop = CroppedMask.empty(size)
         self.first_seen = min(self.first_seen, stamp)
-        self.last_seen = self.detected_at = stamp
+        self.last_seen = self.detected_at = self.agreed_at = stamp
         self.restored = False
 
     def show(self, crop: CroppedMask, stamp: float) -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Roster:
-    """Live tracks. Provisional ones have no id; an id, once given, is never given to another instance.
+    """Live tracks. Provisional ones have no id; an id, once given, goes to nobody else until all are spent.
 
     `born` and `forgotten` count confirmed tracks since the roster was made.
     """
@@ -31,11 +31,14 @@ class Roster:
         self._tracks: list[LiveTrack] = []
         self._last_id = 0
 
-    def update(self, detections: Sequence[Detection], stamp: float) -> list[Track]:
-        """Step with the detections of the frame of `stamp`, which may be none. Confirmed tracks, sorted by id."""
+    def update(self, detections: Sequence[Detection], stamp: float, threshold: float = 0.0) -> list[Track]:
+        """Step with the detections of the frame of `stamp`, which may be none. Confirmed tracks, sorted by id.
+
+        A detection with a score below `threshold`, or below `new_score`, continues tracks and starts none.
+        """
         free = self._continue_tracks(detections, stamp)
         self._forget_unseen(stamp)
-        self._start_tracks(free, stamp)
+        self._start_tracks(free, stamp, max(threshold, self.config.new_score))
         self._merge_duplicates(stamp)
         self._confirm()
         return self._report(stamp)
@@ -87,8 +90,8 @@ class Roster:
             ]
         )
 
-    def _start_tracks(self, detections: Sequence[Detection], stamp: float) -> None:
-        good = [detection for detection in detections if detection.score >= self.config.new_score]
+    def _start_tracks(self, detections: Sequence[Detection], stamp: float, new_score: float) -> None:
+        good = [detection for detection in detections if detection.score >= new_score]
         good.sort(key=lambda detection: -detection.score)
         room = max(0, self.config.max_tracks - len(self._tracks))
         self._tracks += [LiveTrack.start(detection, stamp) for detection in good[:room]]

@@ -237,7 +237,7 @@ class Tracker:
         features = self._student.encode_image(image)
         detections = self._student.detect(features, prompt, image.shape[:2], self.config.keep_share)
         with self._student.stages.measure("associate"):
-            return self._roster.update(detections, stamp)
+            return self._roster.update(detections, stamp, self._student.detector.score_threshold)
 
     def _remember(self, roster: MemoryRoster, image: Image, stamp: float) -> list[Track]:
         """A frame with memory."""
@@ -247,7 +247,7 @@ class Tracker:
         frame = self._see(image, stamp)
         share = self.config.keep_share
         look = None if prompt is None else lambda: self._student.detect(frame.features, prompt, frame.size, share)
-        tracks = roster.step(frame, look, self._until_detection <= 0)
+        tracks = roster.step(frame, look, self._until_detection <= 0, self._student.detector.score_threshold)
         self._until_detection = self.config.detect_every - 1 if roster.looked else self._until_detection - 1
         return tracks
 

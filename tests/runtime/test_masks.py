@@ -47,7 +47,9 @@ def test_shifted_mask_loses_only_what_leaves_the_frame(mask, dx, dy):
     for y, x in np.argwhere(mask):
         if 0 <= y + dy < height and 0 <= x + dx < width:
             expected[y + dy, x + dx] = True
-    assert (CroppedMask.from_full(mask).shifted(dx, dy).full() == expected).all()
+    shifted = CroppedMask.from_full(mask).shifted(dx, dy)
+    assert (shifted.full() == expected).all()
+    assert shifted.roi == CroppedMask.from_full(expected).roi
 
 
 @given(pairs())

@@ -8,11 +8,14 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
 import esam3_core
 from esam3_core.config import TrackerConfig
@@ -67,6 +70,17 @@ def test_what_is_not_in_sight_yet_waits_for_memory_age(tracker, tmp_path):
     assert known(watch(tracker, 1, start=1e6 + 1)) == EVERYTHING
 
 
+@pytest.mark.parametrize(("detect_every", "threshold"), [(1, 1.0), (1000, 0.5)], ids=["it misses", "it does not run"])
+def test_memory_alone_takes_them_up(tracker, remembering, tmp_path, detect_every, threshold):
+    tracker.save(tmp_path / "m")
+    restarted = remembering.track(config=TrackerConfig(detect_every=detect_every))
+    restarted.load(tmp_path / "m")
+    before, remembering.detector = remembering.detector, replace(remembering.detector, score_threshold=threshold)
+    watched = [known(watch(restarted, 1, start=100 + index * DT)) for index in range(3)]
+    remembering.detector = before
+    assert watched == [EVERYTHING] * 3
+
+
 def test_another_camera_takes_the_objects_over(tracker, remembering, tmp_path):
     tracker.save(tmp_path / "m")
     other = remembering.track(["blue"])
@@ -116,6 +130,15 @@ def test_other_files_are_refused(tracker, tmp_path):
     refused(tracker, tmp_path, "does not exist")
     save_file({"a": np.zeros(3)}, tmp_path / "other")
     refused(tracker, tmp_path / "other", "other arrays")
+    weights = {"a": torch.zeros(3, dtype=torch.bfloat16)}  # a type that NumPy does not have
+    save_torch(weights, tmp_path / "model")
+    refused(tracker, tmp_path / "model", "other arrays")
+
+
+def test_whoever_may_read_files_here_may_read_the_memory(tracker, tmp_path):
+    tracker.save(tmp_path / "m")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "m").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_file_of_another_bundle_is_refused(tracker, tmp_path):

@@ -229,6 +229,19 @@ class TestSettings:
         (track,) = run(tracker, still(4, BLUE), start=2)[-1]
         assert (track.id, track.concept) == (2, "blue")
 
+    def test_tracks_that_are_gone_leave_nothing_behind(self, remembering):
+        tracker = remembering.track(["red"], TrackerConfig(memory_age=0.5))
+        for second in range(5):
+            run(tracker, still(3, RED, TWIN) + still(12, RED), start=second)
+        (track,) = tracker._roster.confirmed
+        assert tracker.born == 6 and track.beside == set()
+
+    def test_a_threshold_above_new_score_keeps_tracks_from_being_born(self, remembering):
+        tracker = remembering.track(["red"])
+        (first,) = run(tracker, still(3, RED))[-1]
+        remembering.detector = replace(remembering.detector, score_threshold=(first.score + 1) / 2)
+        assert summary(run(tracker, still(3, RED, TWIN), start=1)[-1]) == [(1, "tracked")]
+
     def test_more_tracks_than_the_largest_bucket(self, remembering):
         many = [("red", 53 + 106 * (i % 6), 80 + 160 * (i // 6), 44) for i in range(18)]
         tracker = remembering.track(config=TrackerConfig(max_tracks=20))
@@ -333,6 +346,17 @@ class TestOneObject:
             tracker.add(draw_blobs([RED]), 2 * DT, **shown)
         assert len(tracker._roster.bank) == 1
         assert [one[0] for one in summary(run(tracker, still(1, RED), start=1)[0])] == [one[0] for one in before]
+
+    def test_what_fails_makes_no_room_for_itself(self, remembering, monkeypatch):
+        def fail(*_):
+            raise RuntimeError("out of memory")
+
+        tracker = remembering.track(["red"], TrackerConfig(max_tracks=1))
+        run(tracker, still(3, RED) + still(2))
+        with monkeypatch.context() as broken, pytest.raises(RuntimeError):
+            broken.setattr(tracker._roster.engines, "propagate", fail)
+            tracker.add(draw_blobs([BLUE]), 5 * DT, points=[(320, 380, 1)])
+        assert summary(run(tracker, still(1, RED), start=1)[0]) == [(1, "tracked")]
 
     def test_no_room_is_said(self, remembering):
         tracker = remembering.track(config=TrackerConfig(max_tracks=1))

@@ -80,6 +80,12 @@ class TestIds:
         assert states(wrapped) == {1: "tracked", 2: "new", MAX_ID: "tracked"}
         assert "all 65535 ids have been given" in caplog.text
 
+    def test_detections_below_the_threshold_only_continue_tracks(self):
+        roster = Roster(ONE_HIT)
+        roster.update([seen(50, 50, score=0.9)], 0.0)
+        tracks = roster.update([seen(50, 50, score=0.7), seen(150, 50, score=0.7)], 0.03, threshold=0.8)
+        assert states(tracks) == {1: "tracked"}
+
     def test_the_better_detection_gets_the_smaller_id(self):
         tracks = Roster(ONE_HIT).update([seen(50, 50, score=0.7), seen(150, 50, score=0.9)], 0.0)
         assert [track.box[0] for track in tracks] == [150, 50]
