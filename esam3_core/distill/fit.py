@@ -19,6 +19,7 @@ from tqdm import tqdm
 from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.activations import forget_activations
 from esam3_core.distill.loading import Loader
+from esam3_core.distill.norm_statistics import NormStatistics
 from esam3_core.distill.processes import from_all, make_fabric, shared, shared_moments, whole
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.run_log import RunLog
@@ -141,8 +142,9 @@ class Fit:
 
     def train_step(self, *batches: Any) -> dict[str, float]:
         """One step from the mean gradient of its batches, over all processes; a loss or gradient that is not finite
-        changes nothing but a counter."""
+        changes nothing but a counter: no weight, no statistics of a normalisation, no average."""
         self.stage.train_mode(self.step)
+        statistics = NormStatistics(self.module)
         share = rate_share(self.step, self.config)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
@@ -159,9 +161,10 @@ class Fit:
         trained = [p for g in self.optimiser.param_groups for p in g["params"] if p.grad is not None]
         if trained and torch.isfinite(whole(nn.utils.clip_grad_norm_(trained, self.config.clip))):
             self.optimiser.step()
+            self._update_average()
         else:
+            statistics.restore()
             self.bad_steps += 1
-        self._update_average()
         self.step += 1
         return sums
 

@@ -159,6 +159,25 @@ def test_a_gradient_that_is_no_number_is_skipped_and_counted(fit: Fit) -> None:
     assert all(torch.equal(value, before[name]) for name, value in weights(fit).items())
 
 
+def test_a_step_that_overflows_leaves_no_trace_in_statistics_or_average(fit: Fit) -> None:
+    """BatchNorm that still learns does so in the forward pass, long before anybody sees that the step is bad."""
+    assert isinstance(fit.stage, Stage3)
+    fit.stage.knows_statistics = False
+    trunk, batch = fit.stage.student.image_encoder.trunk, fit.stage.batches(0).batch(0)
+    before = {name: value.clone() for name, value in trunk.named_buffers()}
+    average = {name: value.clone() for name, value in fit.average.items()}
+    handle = trunk.register_forward_pre_hook(lambda _, inputs: (inputs[0] * float("inf"),))
+    fit.train_step(batch)
+    handle.remove()
+    assert fit.bad_steps == 1
+    assert all(torch.equal(value, before[name]) for name, value in trunk.named_buffers())
+    assert all(torch.equal(value, average[name]) for name, value in fit.average.items())
+    fit.train_step(batch)
+    assert fit.bad_steps == 1
+    assert all(torch.isfinite(value).all() for value in fit.average.values())
+    assert not any(torch.equal(value, before[name]) for name, value in trunk.named_buffers())
+
+
 def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(whole_run: Path, tmp_path: Path) -> None:
     """The limit on the size of files stands for the disk."""
     folder = tmp_path / "copy"
