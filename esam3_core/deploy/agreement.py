@@ -15,10 +15,11 @@ from esam3_core.runtime.track import Track
 
 Outputs = Mapping[str, NDArray[Any]]
 COUNTS = 0.2  # score; a query below it shows nothing, and which of many equally weak proposals it took is chance
+SCORES = ("logits", "presence", "iou", "objectness")  # outputs whose numbers say little more near 0 than at 0
 
 
 def agreement(reference: Outputs, candidate: Outputs) -> dict[str, float]:
-    """Cosine per output, 1 where they are the same up to a factor.
+    """Closeness per output, 1 where they are the same.
 
     A detector gives its queries in the order of scores that may be equal up to rounding, so its outputs are compared
     query by query after each query has been paired with its nearest; queries that count are compared, the others
@@ -27,18 +28,25 @@ def agreement(reference: Outputs, candidate: Outputs) -> dict[str, float]:
     """
     if {"boxes", "logits", "kept", "masks"} <= set(reference):
         return _detector_agreement(reference, candidate)
-    return {name: cosine(reference[name], candidate[name]) for name in reference}
+    return {name: _close(name, reference[name], candidate[name]) for name in reference}
 
 
-def cosine(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
-    """Cosine of two arrays taken as vectors; 1 if both are zero, 0 if one has a number that is none."""
-    if reference.shape != candidate.shape or not np.isfinite(candidate.astype(np.float64)).all():
+def closeness(reference: NDArray[Any], candidate: NDArray[Any], least: float = 0.0) -> float:
+    """How near two arrays are, taken as vectors: 1 if they are the same, -1 if they are opposite, 0 if either has a
+    number that is none, or another shape.
+
+    2 a.b / (|a|^2 + |b|^2), which is the cosine where both are equally long. A cosine alone would not see that one is
+    twice the other, and of a single number it sees the sign only.
+
+    Args:
+        least: what the numbers count as at least where difference and size are compared; for numbers whose sign means
+            nothing near 0.
+    """
+    if reference.shape != candidate.shape or not (_finite(reference) and _finite(candidate)):
         return 0.0
     a, b = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if norms == 0.0:
-        return 1.0 if float(np.abs(a - b).max(initial=0.0)) == 0.0 else 0.0
-    return float(a @ b / norms)
+    size = max(float(a @ a + b @ b), 2 * a.size * least**2)
+    return 1.0 - float((a - b) @ (a - b)) / size if size else 1.0
 
 
 def track_ious(reference: Sequence[Track], candidate: Sequence[Track]) -> list[float]:
@@ -74,11 +82,12 @@ def _detector_agreement(reference: Outputs, candidate: Outputs) -> dict[str, flo
                 kept_by_both += 1
                 pairs["masks"][0].append(ours["mask_of"][query].ravel())
                 pairs["masks"][1].append(theirs["mask_of"][partner[query]].ravel())
-    found = {name: cosine(*(np.concatenate(side) for side in sides)) if sides[0] else 1.0
+    found = {name: _close(name, *(np.concatenate(side) for side in sides)) if sides[0] else 1.0
              for name, sides in pairs.items()}  # fmt: skip
-    found["presence"] = cosine(reference["presence"], candidate["presence"])
+    found["presence"] = _close("presence", reference["presence"], candidate["presence"])
     found["kept"] = kept_by_both / counting if counting else 1.0
-    return {name: found[name] for name in reference}
+    # Queries that do not count are not compared; a number that is none condemns the graph even there.
+    return {name: found[name] if _finite(reference[name]) and _finite(candidate[name]) else 0.0 for name in reference}
 
 
 def _queries(outputs: Outputs, concept: int) -> dict[str, Any]:
@@ -97,6 +106,14 @@ def _partners(ours: NDArray[Any], theirs: NDArray[Any]) -> dict[int, int]:
     distances = np.nan_to_num(distances, nan=1e6, posinf=1e6)
     rows, columns = linear_sum_assignment(distances)
     return dict(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _close(name: str, reference: NDArray[Any], candidate: NDArray[Any]) -> float:
+    return closeness(reference, candidate, 1.0 if name in SCORES else 0.0)
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    return bool(np.isfinite(values.astype(np.float64)).all())
 
 
 def _sigmoid(values: Any) -> Any:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gates that a graph has to pass before a robot relies on it, each against the bundle's own graph in ONNX Runtime.
 
-    onnx     the torch student says the same as the graph                      cosine >= 0.9999 per output
-    typed    the graph, rounding as its precision would, says the same          cosine >= 0.999 per output
-    engine   the TensorRT engine says the same                                  cosine >= 0.999 per output
+    onnx     the torch student says the same as the graph                      closeness >= 0.9999 per output
+    typed    the graph, rounding as its precision would, says the same          closeness >= 0.999 per output
+    engine   the TensorRT engine says the same                                  closeness >= 0.999 per output
     loop     a tracker with it draws the same masks over >= 100 frames          mean IoU >= 0.97
 
 Every graph is judged alone, fed with what the reference fed it while it tracked real frames; only the loop (`loop.py`)
@@ -98,7 +98,10 @@ def judge(gate: str, graph: str, reference: Run, candidate: Run, feeds: Sequence
     for feed in feeds:
         for name, value in agreement(reference(feed), candidate(feed)).items():
             values.setdefault(name, []).append(value)
-    return [Finding(gate, graph, name, min(found), float(np.mean(found)), len(found)) for name, found in values.items()]
+    return [
+        Finding(gate, graph, name, float(np.min(found)), float(np.mean(found)), len(found))
+        for name, found in values.items()
+    ]
 
 
 def run_engine(engine: Engine) -> Run:

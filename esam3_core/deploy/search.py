@@ -31,7 +31,7 @@ class Searched:
 
     kept: tuple[str, ...]  # nodes that are left out
     narrow: int  # nodes that are computed in the precision
-    worst: float  # cosine of the worst output in the worst run
+    worst: float  # closeness of the worst output in the worst run
     passed: bool
     order: tuple[str, ...]  # all nodes, those that harm least first; in the order of the graph if nothing was searched
 
@@ -46,7 +46,7 @@ def search(
         reference: a call of the same graph in single precision.
         feeds: runs to judge by.
         say: told what is found.
-        least: cosine that every output has to reach.
+        least: closeness that every output has to reach.
     """
     graph, precision, ordered = candidate.graph, candidate.precision, list(candidate.nodes)
     known = {id(feed): reference(feed) for feed in feeds}

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from esam3_core.deploy.agreement import agreement, cosine, track_ious
+from esam3_core.deploy.agreement import agreement, closeness, track_ious
+from esam3_core.deploy.gates import LEAST
 from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.track import Track
 
@@ -36,22 +37,54 @@ def square(x: int, side: int = 10) -> np.ndarray:
     return mask
 
 
-def test_cosine_sees_direction_not_length() -> None:
+def test_what_points_elsewhere_is_less_close_and_so_is_what_is_longer() -> None:
     a = np.array([1.0, 2.0, 3.0])
-    assert cosine(a, 2 * a) == pytest.approx(1)
-    assert cosine(a, -a) == pytest.approx(-1)
-    assert cosine(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 0
+    assert closeness(a, a) == 1
+    assert closeness(a, -a) == pytest.approx(-1)
+    assert closeness(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 0
+    assert closeness(a, 2 * a) == closeness(2 * a, a) == pytest.approx(0.8)
+    turned = np.array([3.0, 2.0, 1.0])  # as long as a
+    assert closeness(a, turned) == pytest.approx(a @ turned / (a @ a))  # their cosine
+
+
+@pytest.mark.parametrize("name", ["presence", "iou", "objectness"])
+def test_a_single_number_agrees_with_its_like_only(name: str) -> None:
+    """One concept, or one track: a cosine would call any two numbers of one sign the same."""
+
+    def one(value: float) -> dict[str, np.ndarray]:
+        return {name: np.array([value], np.float32)}
+
+    assert agreement(one(4.0), one(4.0))[name] == 1
+    assert agreement(one(4.0), one(4.05))[name] > 0.9999
+    assert agreement(one(4.0), one(2.0))[name] < 0.9
+    assert agreement(one(0.9), one(0.1))[name] < 0.7
+    assert agreement(one(0.001), one(-0.001))[name] > 0.9999  # both say: as likely as not
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.1])
+def test_features_of_another_scale_do_not_pass(scale: float) -> None:
+    values = np.random.default_rng(0).normal(size=(1, 8, 4, 4)).astype(np.float32)
+    assert agreement({"p16": values}, {"p16": scale * values})["p16"] < LEAST["engine"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_number_that_is_none_never_agrees(bad: float) -> None:
-    assert cosine(np.ones(3), np.array([1.0, bad, 1.0])) == 0
+    """Whichever of the two has it."""
+    good, broken = np.ones(3), np.array([1.0, bad, 1.0])
+    assert closeness(good, broken) == closeness(broken, good) == closeness(broken, broken) == 0
+
+
+@pytest.mark.parametrize("name", ["boxes", "logits", "presence", "masks"])
+def test_a_number_that_is_none_condemns_a_detector_in_queries_that_show_nothing_too(name: str) -> None:
+    good, broken = (detections([LEFT, RIGHT, NOWHERE], [3, 2, -9], [0, 2]) for _ in range(2))
+    broken[name].reshape(-1)[-1] = np.nan
+    assert agreement(good, broken)[name] == agreement(broken, good)[name] == 0
 
 
 def test_other_shapes_never_agree_and_zeros_only_with_zeros() -> None:
-    assert cosine(np.ones(3), np.ones(4)) == 0
-    assert cosine(np.zeros(3), np.zeros(3)) == 1
-    assert cosine(np.zeros(3), np.ones(3)) == 0
+    assert closeness(np.ones(3), np.ones(4)) == 0
+    assert closeness(np.zeros(3), np.zeros(3)) == 1
+    assert closeness(np.zeros(3), np.ones(3)) == 0
 
 
 def test_the_order_of_queries_does_not_matter() -> None:

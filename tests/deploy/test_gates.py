@@ -20,6 +20,7 @@ from esam3_core.deploy.graph_file import read_graph
 from esam3_core.deploy.loop import Loop
 from esam3_core.deploy.verdict import as_json, as_markdown, failure
 from esam3_core.deploy.verify import check_engine, check_loop, verify
+from esam3_core.deploy.watched import Feeds
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.engines import Engine, OnnxEngine
 from esam3_core.runtime.errors import Esam3Error
@@ -80,6 +81,18 @@ def test_a_broken_engine_fails_its_gate_and_is_named(colours: Bundle, feeds: dic
     wrong = OnnxEngine(broken(graph, "memory", tmp_path / "memorizer.onnx"), REFERENCE)
     with pytest.raises(Esam3Error, match=r"gate engine failed: memorizer, output memory: -1\.0"):
         check_engine(wrong, "memorizer", graph, feeds["memorizer"])
+
+
+def test_a_reference_that_says_no_number_proves_nothing(colours: Bundle, feeds: dict) -> None:
+    """Also where the run that fails comes last."""
+    run = run_graph(colours.graphs["memorizer"])
+    first, last = feeds["memorizer"][:2]
+
+    def torn(feed: Feeds) -> dict:
+        return {name: value * (np.nan if feed is last else 1) for name, value in run(feed).items()}
+
+    (finding,) = judge("onnx", "memorizer", torn, run, [first, last])
+    assert finding.worst == 0 and not finding.passed
 
 
 @pytest.mark.parametrize(("graph", "output", "told"), [

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from esam3_core.deploy.agreement import cosine
+from esam3_core.deploy.agreement import closeness
 from esam3_core.deploy.precision import emulate, type_graph
 from esam3_core.deploy.quantise import quantise, unquantise
 from esam3_core.deploy.tensorrt_api import BuildOptions, build_engine, find_tensorrt
@@ -101,8 +101,8 @@ def test_the_quantised_graph_says_nearly_the_same(network: ModelProto, feeds: li
     made = quantise(network, "detector", feeds)
     new = {"x": np.random.default_rng(2).normal(size=(1, 8, 12, 12)).astype(np.float32)}
     exact = run_feeds(network, new)
-    assert cosine(exact, run_feeds(made, new)) > 0.995
-    assert cosine(exact, run_feeds(emulate(made, "detector", "int8"), new)) > 0.995
+    assert closeness(exact, run_feeds(made, new)) > 0.995
+    assert closeness(exact, run_feeds(emulate(made, "detector", "int8"), new)) > 0.995
 
 
 def test_tensorrt_builds_it(network: ModelProto, feeds: list) -> None:
