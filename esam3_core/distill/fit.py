@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.activations import forget_activations
+from esam3_core.distill.drafts import write_whole
 from esam3_core.distill.loading import Loader
 from esam3_core.distill.norm_statistics import NormStatistics
 from esam3_core.distill.processes import from_all, make_fabric, shared, shared_moments, whole
@@ -248,7 +249,7 @@ class Fit:
         self.fabric.barrier()
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(yaml.safe_dump(ours, sort_keys=False))
+            write_whole(path, yaml.safe_dump(ours, sort_keys=False))
 
     def _note(self, terms: dict[str, float], waited: float, worked: float, progress: Any) -> None:
         if self.log is None:

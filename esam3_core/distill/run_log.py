@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from esam3_core.distill.drafts import write_whole
+
 TIMES = ("wait", "seconds")
 """Fields of a line that tell how long things took, in s; all others are the same whenever the run is repeated."""
 
@@ -27,7 +29,7 @@ class RunLog:
         self.path, self.pictures = folder / "log.jsonl", pictures
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         # The first `step` lines are those steps; only the last line of a log can be torn.
-        self.path.write_text("".join(f"{line}\n" for line in lines[:step]))
+        write_whole(self.path, "".join(f"{line}\n" for line in lines[:step]))
         self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.waited = self.worked = 0.0
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are written whole or not at all, also where several processes write into one folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STALE = 3600.0  # s without a write after which a draft belongs to nobody any more
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A file to write; it takes the place of `path` when the block ends, and goes away if the block fails.
+
+    No other process, on whatever machine, has a draft of that name.
+    """
+    own = path.with_name(f"{path.stem}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield own
+        os.replace(own, path)
+    finally:
+        own.unlink(missing_ok=True)  # a full disk must not stay full of half a file
+
+
+def remove_stale(folder: Path) -> None:
+    """Delete the drafts that killed processes left behind, and not those that are being written."""
+    for torn in folder.glob("*.tmp"):
+        try:
+            if time.time() - torn.stat().st_mtime > STALE:
+                torn.unlink()
+        except FileNotFoundError:
+            pass  # finished, or removed by another process
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file; a kill or a full disk leaves what was there before. What is the same is not written again.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    data = text.encode()
+    if path.is_file() and path.read_bytes() == data:
+        return
+    try:
+        with draft(path) as own, own.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error}): make room and start again; what was there before is whole"
+        ) from error
