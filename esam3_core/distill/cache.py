@@ -2,8 +2,8 @@
 """A teacher's answers on disk: asked once, read in every epoch.
 
 A folder holds `cache.yaml` (what its answers depend on) and numbered shards. Which views lie in which shard follows
-from the configuration alone, so any number of processes can fill the shards in any order, and what a kill leaves
-unfinished is simply made again.
+from the configuration alone, so any number of processes, also on several machines, can fill the shards in any order,
+each looking what is there by now, and what a kill leaves unfinished is simply made again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from esam3_core.config_stage1 import CacheConfig, Stage1Config
 from esam3_core.distill.answers import Answer, ask, from_record, to_record
 from esam3_core.distill.cache_shard import CacheError, Record, is_sound, read_index, read_record, write_shard
+from esam3_core.distill.drafts import own_order, remove_stale, write_whole
 from esam3_core.distill.stage3 import open_source
 from esam3_core.distill.teacher import Teacher, open_teacher
 from esam3_core.distill.views import Place, Views
@@ -131,11 +132,8 @@ def prepare(config: CacheConfig, views: Views, teacher_key: str) -> list[int]:
         check_description(folder, read_description(folder), wanted)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f"{DESCRIPTION}.tmp"
-        draft.write_text(yaml.safe_dump(wanted, sort_keys=False))
-        draft.replace(folder / DESCRIPTION)
-    for torn in folder.glob("*.tmp"):
-        torn.unlink(missing_ok=True)
+        write_whole(folder / DESCRIPTION, yaml.safe_dump(wanted, sort_keys=False))
+    remove_stale(folder)
     numbers = range(shard_count(views, config.shard))
     return [number for number in numbers if not is_sound(shard_path(folder, number))]
 
@@ -169,10 +167,14 @@ def fill_here(config: Stage1Config, threads: int) -> Made:
 
 
 def fill(config: Stage1Config, views: Views, teacher: Teacher, device: torch.device) -> Made:
-    """Make every shard that is missing."""
+    """Make every shard that is missing, but for those that other processes finish meanwhile."""
     todo = prepare(config.cache, views, teacher.key)
-    made = [make_shard(config, views, teacher, number, device) for number in tqdm(todo, unit="shard")]
-    return Made(sum(count for count, _ in made), len(todo), sum(size for _, size in made))
+    made = [
+        make_shard(config, views, teacher, number, device)
+        for number in tqdm(own_order(todo), unit="shard")
+        if not is_sound(shard_path(Path(config.cache.folder), number))
+    ]
+    return Made(sum(count for count, _ in made), len(made), sum(size for _, size in made))
 
 
 def make_shard(

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from esam3_core.distill.drafts import draft
+
 Record = dict[str, np.ndarray]
 
 
@@ -33,26 +35,21 @@ def write_shard(path: Path, records: Iterable[tuple[str, Record]]) -> int:
     Raises:
         OSError: the disk is full, for example; nothing of the shard is left.
     """
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
     entries: dict[str, Any] = {}
     offset = 0
-    try:
-        with draft.open("wb") as file:
-            for key, record in records:
-                places = {}
-                for name, value in record.items():
-                    data = np.ascontiguousarray(value).tobytes()
-                    places[name] = [str(value.dtype), list(value.shape), offset, len(data), zlib.crc32(data)]
-                    file.write(data)
-                    offset += len(data)
-                entries[key] = places
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        draft.write_text(json.dumps({"bytes": offset, "entries": entries}))
-        os.replace(draft, index_of(path))
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(path) as own, own.open("wb") as file:
+        for key, record in records:
+            places = {}
+            for name, value in record.items():
+                data = np.ascontiguousarray(value).tobytes()
+                places[name] = [str(value.dtype), list(value.shape), offset, len(data), zlib.crc32(data)]
+                file.write(data)
+                offset += len(data)
+            entries[key] = places
+        file.flush()
+        os.fsync(file.fileno())
+    with draft(index_of(path)) as own:
+        own.write_text(json.dumps({"bytes": offset, "entries": entries}))
     return offset
 
 

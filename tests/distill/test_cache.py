@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,15 @@ import yaml
 from esam3_core.cli import main
 from esam3_core.config import to_dict
 from esam3_core.config_stage1 import CacheConfig, Stage1Config
+from esam3_core.data.augment import View
 from esam3_core.distill.answers import ask
 from esam3_core.distill.cache import Cache, Made, fill, open_views, prepare
 from esam3_core.distill.cache_shard import CacheError, index_of
+from esam3_core.distill.drafts import STALE
 from esam3_core.distill.quantise import pack, unpack
+from esam3_core.distill.stage3 import open_source
 from esam3_core.distill.teacher import Teacher, TeacherError, open_teacher
-from esam3_core.distill.views import Views
+from esam3_core.distill.views import Place, Views
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -110,23 +115,69 @@ def test_a_killed_cache_is_completed(config: Stage1Config, views: Views, teacher
     command = [sys.executable, "-m", "esam3_core", "cache", str(path), "--threads", "1"]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(6000):
-        if (folder / "000000.json").exists():
+        if indices := list(folder.glob("*.json")):
             break
         assert run.poll() is None, "the process ended before it was killed"
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    (folder / "000001.json").unlink(missing_ok=True)  # as if it had died between the two
-    (folder / "000002.77.tmp").write_bytes(b"half a shard")
+    finished = indices[0].with_suffix(".bin")
+    other = next(name for name in ("000001.json", "000002.json") if name != indices[0].name)
+    (folder / other).unlink(missing_ok=True)  # as if it had died between the two
+    (folder / "000002.robot-77.tmp").write_bytes(b"half a shard")
     with pytest.raises(CacheError, match=r"shards of .* are missing or torn .*run `esam3 cache` with the same config"):
         Cache(config.cache, views, teacher.key)
-    first = (folder / "000000.bin").stat().st_mtime_ns
+    for torn in folder.glob("*.tmp"):
+        os.utime(torn, (time.time() - STALE - 1,) * 2)  # it was long ago
+    first = finished.stat().st_mtime_ns
     assert main(["cache", str(path), "--threads", "1"]) == 0
-    assert (folder / "000000.bin").stat().st_mtime_ns == first
+    assert finished.stat().st_mtime_ns == first
     assert not list(folder.glob("*.tmp"))
     undisturbed = dataclasses.replace(config, cache=dataclasses.replace(config.cache, folder=str(tmp_path / "other")))
     fill(undisturbed, views, teacher, CPU)
     assert bytes_of(folder) == bytes_of(tmp_path / "other")
+
+
+class Busy(Views):
+    """Views of which the first that is asked for takes so long that somebody else does something meanwhile."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def __getitem__(self, place: Place) -> View:
+        if self.meanwhile is not None:
+            then, self.meanwhile = self.meanwhile, None
+            then()
+        return super().__getitem__(place)
+
+
+def busy(config: Stage1Config) -> Busy:
+    sources = [open_source(source) for source in config.sources]
+    return Busy(sources, config.sources, config.size, config.cache.views, config.seed)
+
+
+def test_several_machines_make_each_shard_once(config: Stage1Config, views: Views, teacher: Teacher) -> None:
+    """While this one makes its first shard, another one starts, and makes all the others and that one too."""
+    ours, theirs = busy(config), []
+    ours.meanwhile = lambda: theirs.append(fill(config, views, teacher, CPU))
+    assert fill(config, ours, teacher, CPU).shards == 1
+    assert [made.shards for made in theirs] == [5]
+    cache = Cache(config.cache, views, teacher.key)
+    assert len([cache[place] for place in views.places()]) == 22
+
+
+def test_a_start_leaves_alone_what_another_machine_is_writing(
+    config: Stage1Config, views: Views, teacher: Teacher
+) -> None:
+    drafts: list[Path] = []
+    ours, folder = busy(config), Path(config.cache.folder)
+
+    def start_elsewhere() -> None:
+        drafts.extend(folder.glob("*.tmp"))
+        assert prepare(config.cache, views, teacher.key) == [0, 1, 2, 3, 4]
+
+    ours.meanwhile = start_elsewhere
+    assert fill(config, ours, teacher, CPU).shards == 5
+    assert len(drafts) == 1 and not list(folder.glob("*.tmp"))
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "no index", "torn index"])
