@@ -31,21 +31,22 @@ Report = dict[str, Any]
 def measure(bundle: Bundle, clip: Clip, config: RuntimeConfig) -> Report:
     """Track a clip twice: as a robot does, and with every engine waited for to see what each takes.
 
+    Memory is that of the first time, when there is one student and one frame, as on a robot.
+
     Raises:
         ValueError: the clip is too short.
     """
-    shown = list(frames(clip.source, clip.frames + WARM_UP))
-    if len(shown) <= WARM_UP:
-        raise ValueError(f"the clip has {len(shown)} frames, {WARM_UP} of them only warm up: give a longer one")
     backend = choose_backend(bundle.folder, config)
     start = time.perf_counter()
     tracker = Student(bundle, config).track(clip.concepts)
     ready = time.perf_counter() - start
     with Tegrastats() as board:
-        steps, tracks = _step_through(tracker, shown)
+        steps, tracks = _step_through(tracker, clip)
+    memory = {"process": resident_mb(), **gpu_mb()}
+    del tracker
     stopwatch = Stopwatch()
     with watching(stopwatch.watch):
-        _step_through(Student(bundle, config).track(clip.concepts), shown)
+        _step_through(Student(bundle, config).track(clip.concepts), clip)
     return {
         "bundle": bundle.name,
         "student": {"variant": bundle.student.variant, "size": bundle.student.size},
@@ -59,7 +60,7 @@ def measure(bundle: Bundle, clip: Clip, config: RuntimeConfig) -> Report:
         "frame": summarise(steps),
         "frames_per_s": round(1000 / float(np.mean(steps)), 1),
         "engines": {graph: summarise(_warm(times)) for graph, times in stopwatch.times.items()},
-        "memory_mb": {"process": resident_mb(), **gpu_mb()},
+        "memory_mb": memory,
         "board": board.summary(),
     }  # fmt: skip
 
@@ -143,14 +144,16 @@ def gpu_mb() -> dict[str, float]:
     return {"gpu": round((total - free) / (1 << 20), 1)}
 
 
-def _step_through(tracker: Any, shown: Sequence[tuple[float, Any]]) -> tuple[list[float], list[int]]:
-    """ms and number of tracks of every frame behind the warm-up."""
+def _step_through(tracker: Any, clip: Clip) -> tuple[list[float], list[int]]:
+    """ms and number of tracks of every frame behind the warm-up; reading a frame takes no part in its time."""
     times, tracks = [], []
-    for stamp, image in shown:
+    for stamp, image in frames(clip.source, clip.frames + WARM_UP):
         start = time.perf_counter()
         found = tracker.step(image, stamp)
         times.append((time.perf_counter() - start) * 1e3)
         tracks.append(len(found))
+    if len(times) <= WARM_UP:
+        raise ValueError(f"the clip has {len(times)} frames, {WARM_UP} of them only warm up: give a longer one")
     return times[WARM_UP:], tracks[WARM_UP:]
 
 

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cv2
 import pytest
 
 from esam3_core import cli
 from esam3_core.config import RuntimeConfig
-from esam3_core.deploy.bench import WARM_UP, compare, measure, summarise
+from esam3_core.deploy.bench import WARM_UP, compare, measure, resident_mb, summarise
 from esam3_core.deploy.frames import frames
 from esam3_core.deploy.gates import Clip
 from esam3_core.deploy.tegrastats import summarise_lines
@@ -42,6 +43,20 @@ def test_every_engine_and_the_whole_frame_are_measured(
     assert "| **frame, end to end** |" in page and "frames/s" in page and "Not TensorRT: device is cpu" in page
     bars = [one.text for one in ElementTree.parse(tmp_path / "bench.svg").iter() if one.get("text-anchor") == "end"]
     assert bars == ["frame, end to end", *report["engines"]]
+
+
+def test_memory_is_that_of_the_student_and_not_of_the_clip(colours: Bundle, clip: Clip, tmp_path: Path) -> None:
+    """A robot holds a frame at a time, however long the clip."""
+    picture = cv2.imread(str(Path(str(clip.source)) / "000.png"))
+    assert picture is not None
+    cv2.imwrite(str(tmp_path / "000.png"), cv2.resize(picture, (1600, 1200)))
+    for index in range(1, 30):
+        (tmp_path / f"{index:03}.png").hardlink_to(tmp_path / "000.png")
+    decoded = 30 * 1600 * 1200 * 3 / 1e6
+    before = resident_mb()
+    report = measure(colours, Clip(str(tmp_path), clip.concepts, 20), RuntimeConfig(device="cpu"))
+    assert report["clip"]["frames"] == 20
+    assert report["memory_mb"]["process"] - before < decoded / 2
 
 
 def test_two_reports_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
