@@ -86,6 +86,7 @@ class Fit:
         self.stage.parameters()  # what never trains needs no place in the exchange of gradients
         if config.fit.checkpointing:
             forget_activations(self.stage.student)
+        self.stage.prepare(self.fabric.device)
         self.module: Any = self.fabric.setup_module(Step(self.stage))
         self.stage.to(self.fabric.device)
         groups = self.stage.parameters()  # again: sharing weights out makes new tensors of them

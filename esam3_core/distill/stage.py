@@ -60,6 +60,9 @@ class Stage:
         """Parameter groups {"params", "rate"}; what must not train gets no gradient."""
         raise NotImplementedError
 
+    def prepare(self, device: torch.device) -> None:
+        """Make what batches need, such as a cache; every process calls it, before weights are shared out."""
+
     def batches(self, first: int) -> BatchSource:
         """Batches from number `first` on."""
         raise NotImplementedError

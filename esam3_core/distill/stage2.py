@@ -81,6 +81,12 @@ class Stage2(Stage):
         trained = [*self.memory.parameters(), *self.helpers.parameters()]
         return [{"params": trained, "rate": self.config.rate}]
 
+    def prepare(self, device: torch.device) -> None:
+        """Encode all clips. A process that holds but a share of each weight could not, and no process waits for another
+        to encode them: that may take longer than an exchange between processes may."""
+        self.student.image_encoder.to(device)
+        _ = self.caches
+
     def batches(self, first: int) -> Stage2Batches:
         """Batches by number."""
         return Stage2Batches(self.config, self.caches, self.config.student.memory.points)

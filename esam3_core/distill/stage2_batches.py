@@ -79,6 +79,8 @@ class Stage2Batches:
         cache = self.caches[source]
         index = int(rng.integers(len(cache.sizes)))
         areas = cache.visible(index)
+        if not len(areas):
+            return None  # it could not be read
         path = choose_path(len(areas), frames, rng)
         cells = (cache.size // 2) ** 2
         ready = np.flatnonzero(areas[path[0]] >= max(MIN_START * cells, MIN_CELLS))

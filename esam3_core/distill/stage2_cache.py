@@ -2,7 +2,8 @@
 """What the frozen encoder sees in every frame of every clip, kept on disk: a step then costs the memory alone.
 
 One file per clip, written whole or not at all, in a folder whose name holds the hash of encoder, size, source and
-teacher: another encoder fills another folder, and a repeated start goes on where the last one stopped.
+teacher: another encoder fills another folder, and a repeated start goes on where the last one stopped. Processes that
+start together share the work, where they share the folder.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from esam3_core.config_stage2 import ClipSourceConfig
-from esam3_core.data.clip import Clip, Clips
+from esam3_core.data.clip import Clip, ClipFrame, Clips
+from esam3_core.data.skips import BAD_DATA, Skips
+from esam3_core.distill.drafts import draft, own_order, remove_stale
 from esam3_core.distill.teacher import Teacher, fingerprint
 from esam3_core.nn.student import ImageEncoder
 from esam3_core.runtime.masks import CroppedMask
@@ -72,22 +75,33 @@ class ClipCache:
         told = {"format": FORMAT, **asdict(config), "weight": 0, "teacher": teacher.key if teacher else ""}
         digest = hashlib.sha256((fingerprint(encoder, size) + json.dumps(told, sort_keys=True)).encode()).hexdigest()
         self.folder = folder / f"{Path(config.path).name}-{digest[:12]}"
-        self.sizes: list[tuple[int, int]] = []  # frames and objects of each clip
+        self.sizes: list[tuple[int, int]] = []  # frames and objects of each clip; none of one that is left out
+        self.skips = Skips()
 
     def fill(self, clips: Clips, limit: int) -> None:
-        """Encode what is missing of the first `limit` clips (0 = all).
+        """Encode what is missing of the first `limit` clips (0 = all). One that cannot be read is left out, and tried
+        again at the next start; the others keep their numbers.
 
         Raises:
             ValueError: no clip shows any object.
+            OSError: the disk is full.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_stale(self.folder)
         count = min(limit, len(clips)) if limit else len(clips)
         missing = [i for i in range(count) if not self.path(i).exists()]
-        for index in tqdm(missing, unit="clip", desc=f"encode {self.folder.name}", disable=not missing):
-            self._write(self.path(index), clips[index])
-        self.sizes = [self._size(self.path(i)) for i in range(count)]
+        for index in tqdm(own_order(missing), unit="clip", desc=f"encode {self.folder.name}", disable=not missing):
+            if self.path(index).exists():
+                continue  # another process was here
+            try:
+                frames = frames_of(clips[index], self.frames)
+            except BAD_DATA as error:
+                self.skips.add(type(error).__name__, f"clip {index} of {self.folder.name}: {error}")
+            else:
+                self._write(self.path(index), frames)
+        self.sizes = [self._size(self.path(i)) if self.path(i).exists() else (0, 0) for i in range(count)]
         if not any(objects for _, objects in self.sizes):
-            raise ValueError(f"no clip of {self.folder.name} shows an object: is it the right folder?")
+            raise ValueError(f"no clip of {self.folder.name} shows an object ({self.skips}): is it the right folder?")
 
     def path(self, index: int) -> Path:
         """File of a clip."""
@@ -95,6 +109,8 @@ class ClipCache:
 
     def visible(self, index: int) -> NDArray[np.int64]:
         """Cells of S / 2 that each object of a clip covers: [F, n]."""
+        if self.sizes[index] == (0, 0):
+            return np.zeros((0, 0), np.int64)
         with safe_open(self.path(index), "np") as file:
             return np.asarray(file.get_tensor("areas"))
 
@@ -120,9 +136,7 @@ class ClipCache:
         except Exception as error:  # safetensors has no error of its own to catch
             raise ValueError(f"{path} cannot be read ({error}): {TORN}") from error
 
-    def _write(self, path: Path, clip: Clip) -> None:
-        indices = list(clip.annotated)[: self.frames or None]
-        frames = list(clip.read(indices))
+    def _write(self, path: Path, frames: list[ClipFrame]) -> None:
         images = torch.stack([torch.from_numpy(resize_frame(frame.image, self.size)) for frame in frames])
         largest: dict[int, int] = {}
         for frame in frames:
@@ -139,19 +153,36 @@ class ClipCache:
         tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1))
         tensors["areas"] = torch.from_numpy(masks.sum((2, 3)))
         tensors["thumbs"] = torch.from_numpy(np.stack([cv2.resize(i.numpy(), (half, half)) for i in images]))
-        if self.teacher is not None and len(objects):
+        if self.teacher is not None and masks.any():  # nothing is asked of a clip that shows no object at this size
             answer = taught(self.teacher, images, masks)
             tensors |= {f"taught_{name}": value for name, value in vars(answer).items()}
-        draft = path.with_suffix(".tmp")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, draft)
-        draft.replace(path)
+        try:
+            with draft(path) as own:
+                save_file({name: value.contiguous() for name, value in tensors.items()}, own)
+        except (OSError, SafetensorError) as error:  # safetensors raises its own where a disk is full
+            raise OSError(
+                f"{path} cannot be written ({error}): make room and start again, what is whole stays"
+            ) from error
+
+
+def frames_of(clip: Clip, count: int) -> list[ClipFrame]:
+    """The first `count` annotated frames of a clip (0 = all).
+
+    Raises:
+        ValueError: it has none, or they cannot be read.
+    """
+    indices = list(clip.annotated)[: count or None]
+    if not indices:
+        raise ValueError(f"clip {clip.key} has no annotated frame")
+    return list(clip.read(indices))
 
 
 @torch.no_grad()
 def encoded(encoder: ImageEncoder, images: Tensor) -> dict[str, Tensor]:
-    """Features of frames uint8 [F, S, S, 3], in half precision."""
-    parts = [encoder(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    return {name: torch.cat([getattr(part, name) for part in parts]).half() for name in ("p16", "p8", "p4")}
+    """Features of frames uint8 [F, S, S, 3], in half precision, on the CPU."""
+    device = next(encoder.parameters()).device
+    parts = [encoder(images[start : start + BATCH].to(device)) for start in range(0, len(images), BATCH)]
+    return {name: torch.cat([getattr(part, name) for part in parts]).half().cpu() for name in ("p16", "p8", "p4")}
 
 
 def shrunk(crop: CroppedMask, side: int) -> NDArray[np.bool_]:
@@ -164,7 +195,7 @@ def taught(teacher: Teacher, images: Tensor, masks: NDArray[np.bool_]) -> Taught
     """A teacher follows the objects of a clip, each shown by its box in the first frame where it is seen.
 
     Args:
-        images: uint8 [F, S, S, 3]; masks: [F, n, h, w].
+        images: uint8 [F, S, S, 3]; masks: [F, n, h, w], not all of them empty.
     """
     frames, objects = masks.shape[:2]
     side = images.shape[1] // 4
