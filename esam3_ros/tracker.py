@@ -207,8 +207,8 @@ class TrackerNode(LifecycleNode):
     def _on_image(self, message: Any) -> None:
         self.stats.arrived()
         self.reporter.heard()
-        if self.worker is not None:
-            self.worker.mailbox.put(Frame(message, time.monotonic()))
+        if self.worker is not None and self.worker.mailbox.put(Frame(message, time.monotonic())):
+            self.stats.count("dropped")
 
     def _worker_failed(self, error: Exception) -> None:
         if self.processor is not None and self.context.ok():

@@ -221,6 +221,7 @@ def test_the_newest_frame_wins_when_frames_come_faster_than_they_are_processed(g
     film.show()  # whatever was shown before it is done with
     monkeypatch.setattr(node.processor._tracker, "step", slow)
     results.clear()
+    dropped = node.stats.snapshot().counts.get("dropped", 0)
     sent = []
     for count in range(1, 7):
         received, _ = node.worker.mailbox.counts()
@@ -230,6 +231,7 @@ def test_the_newest_frame_wins_when_frames_come_faster_than_they_are_processed(g
     go_on.set()
     wait_for(lambda: len(results) == 2)
     assert [message.header.stamp for message in results] == [sent[0], sent[-1]]
+    wait_for(lambda: _values(graph, "input").get("dropped") == str(dropped + 4))
 
 
 def test_stamps_of_zero_are_replaced_by_the_arrival_for_the_tracker_only(graph, tracker, results):
