@@ -71,7 +71,9 @@ class ConceptControl:
             self.problem = str(error)
             return self.problem
         self.problem = ""
-        if concepts != self._newest.concepts or not self._keep_tracks:
+        # Nobody knows yet what an action on its way will lead to: equal to what was before it is not equal to that.
+        pending = self._newest.action is not None and not self._newest.future.done()
+        if pending or concepts != self._newest.concepts or not self._keep_tracks:
             self._newest = Change(concepts, self._newest.version + 1, self._keep_tracks)
             if self._apply is not None:
                 self._apply(self._newest)
@@ -103,6 +105,7 @@ class ConceptControl:
         if change.future.done():
             return
         change.error = error
+        change.future.set_result(None)  # before the parameter is set, whose check asks whether the change is pending
         if error:
             self._fall_back(change)
             self.problem = error
@@ -110,7 +113,6 @@ class ConceptControl:
             self.version, self.concepts = change.version, change.concepts
             if change.action is not None and self._newest is change:
                 self._tell(change.concepts)
-        change.future.set_result(None)
 
     def _fall_back(self, failed: Change) -> None:
         """The parameter must tell what is in force, not what failed; a version is not used twice."""
