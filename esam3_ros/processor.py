@@ -165,13 +165,17 @@ class Processor:
         return self._tracker.load(path), self._tracker.concepts
 
     def forget(self, reason: str) -> int:
-        """Forget all tracks; returns how many there were."""
+        """Forget all tracks; returns how many there were. Images stay at hand: one may show something on them."""
         count = self.tracks.alive
         self._tracker.reset(reason)
         self._gate.forget()
-        self._recent.clear()
         self._count([])
         return count
+
+    def end_stream(self, reason: str) -> None:
+        """Forget all tracks and images: whatever comes next may be of another time and place."""
+        self.forget(reason)
+        self._recent.clear()
 
     def _step(self, picture: Any, stamp: float, settings: Settings) -> list[Track]:
         # Identity tells whether settings were swapped: nobody changes them in place.

@@ -141,7 +141,7 @@ class TrackerNode(LifecycleNode):
         if self.worker is not None and self.processor is not None:
             processor = self.processor
             self.worker.mailbox.forget_frame()
-            self.worker.run(lambda: processor.forget("the node was deactivated"), WORKER_PATIENCE)
+            self.worker.run(lambda: processor.end_stream("the node was deactivated"), WORKER_PATIENCE)
         self.state = "inactive"
         return super().on_deactivate(state)
 

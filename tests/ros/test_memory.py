@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from esam3_ros.msg import Track, TrackArray
@@ -244,3 +245,34 @@ def test_a_reset_forgets_what_was_shown(graph, node, results):
     graph.show_until(lambda: len(newest(results)) == 2)
     assert graph.call("tracker/reset", Trigger, Trigger.Request()).success
     graph.show_until(lambda: newest(results) == {3: ("red", Track.TRACKED)})
+
+
+FORGETTING = {
+    "reset": ("reset", Trigger, Trigger.Request()),
+    "other concepts": ("set_concepts", SetConcepts, SetConcepts.Request(concepts=["green"], keep_tracks=False)),
+}
+
+
+@pytest.mark.parametrize("way", FORGETTING)
+def test_images_stay_at_hand_when_tracks_are_forgotten(graph, film, remembering, way):
+    name, kind, request = FORGETTING[way]
+    stamp = film(bundle=str(remembering)).show(times=3).header.stamp
+    assert graph.call(f"tracker/{name}", kind, request).success
+    for given in (stamp, Time()):  # before another frame was processed
+        answer = graph.call("tracker/add_object", AddObject, AddObject.Request(stamp=given, roi=BLUE_BOX))
+        assert answer.success, answer.message
+
+
+def test_images_of_a_stream_that_started_anew_or_was_left_are_not_at_hand(graph, film, remembering):
+    film = film(bundle=str(remembering))
+
+    def refusal(stamp):
+        return graph.call("tracker/add_object", AddObject, AddObject.Request(stamp=stamp, roi=BLUE_BOX)).message
+
+    before = film.show(times=3).header.stamp
+    looped = film.show_at(before.sec - 30.0).header.stamp
+    assert "is among the last 1 processed ones" in refusal(before)
+    smaller = film.show(np.ascontiguousarray(draw_blobs([])[::2, ::2])).header.stamp
+    assert "is among the last 1 processed ones" in refusal(looped)
+    assert graph.transition("deactivate")
+    assert "no image was processed yet" in refusal(smaller)
