@@ -80,8 +80,9 @@ class Processor:
         """Process one frame; a bad one is counted and reported, and costs nothing else."""
         settings = self.settings
         waited = time.monotonic() - frame.arrived
-        admission = self._gate.admit(seconds(frame.message.header.stamp), self._now(), waited, settings.node)
-        if not admission.same_clock:
+        stamp = seconds(frame.message.header.stamp)
+        admission = self._gate.admit(stamp, self._now(), waited, settings.node)
+        if stamp and not admission.same_clock:  # an image without a stamp is of no clock
             self._warn(
                 f"image stamps differ from this node's clock by {self._now() - admission.stamp:.0f} s, so ages count "
                 "from the arrival: for a bag, play it with --clock and set use_sim_time:=true"
