@@ -101,7 +101,8 @@ class Processor:
         tracks = self._step(picture, admission.stamp, settings)
         self._recent.add(stamp_of(frame.message), admission.stamp, picture)
         tracked = time.perf_counter()
-        self._publishers.publish(frame.message.header, picture.shape[:2], tracks, self._version)
+        header, look_back = frame.message.header, settings.tracker.keep_alive
+        self._publishers.publish(header, picture.shape[:2], tracks, self._version, look_back)
         ended = time.perf_counter()
         stages = {
             "decode": (decoded - started) * 1e3,
