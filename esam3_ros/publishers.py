@@ -64,7 +64,7 @@ class TrackPublishers:
         self._node = node
         self._stamps = Stamps()
         self._tracks = self._create(TrackArray, "~/tracks", RESULT)
-        self._concepts = node.create_publisher(ConceptSet, "~/concepts", LATCHED)  # also while inactive
+        self._concepts = node.create_publisher(ConceptSet, "~/concepts", **overridable(LATCHED))  # also while inactive
         self._labels = self._create(Image, "~/label_image", RESULT)
         self._vision = None
         with contextlib.suppress(ImportError):  # vision_msgs is optional
@@ -100,7 +100,7 @@ class TrackPublishers:
             self._vision.destroy()
 
     def _create(self, message: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
-        return self._node.create_lifecycle_publisher(message, topic, profile, qos_overriding_options=overridable())
+        return self._node.create_lifecycle_publisher(message, topic, **overridable(profile))
 
 
 def track_array(

@@ -14,6 +14,7 @@ import yaml
 from esam3_ros.msg import Track
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from esam3_core.config import (
     CameraConfig,
@@ -78,6 +79,20 @@ def test_the_yaml_file_starts_a_node(graph, colours):
     )
     wait_for(lambda: node.state == "active" or node.problem)
     assert not node.problem
+
+
+@pytest.mark.parametrize("topic", ["tracks", "concepts", "label_image"])
+def test_quality_of_service_is_overridden_for_one_publisher_and_for_no_other(graph, tracker, topic):
+    tracker(**{f"qos_overrides.{graph.namespace}/tracker/{topic}.publisher.reliability": "best_effort"})
+
+    def profiles():
+        names = {name: f"{graph.namespace}/tracker/{name}" for name in ("tracks", "concepts", "label_image")}
+        found = {name: graph.probe.get_publishers_info_by_topic(full) for name, full in names.items()}
+        return {name: infos[0].qos_profile for name, infos in found.items()} if all(found.values()) else None
+
+    offered = wait_for(profiles, "all publishers")
+    assert [name for name, one in offered.items() if one.reliability is ReliabilityPolicy.BEST_EFFORT] == [topic]
+    assert [name for name, one in offered.items() if one.durability is DurabilityPolicy.TRANSIENT_LOCAL] == ["concepts"]
 
 
 def test_ros_describes_every_parameter_with_its_range(graph, tracker):
