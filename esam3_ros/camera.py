@@ -46,9 +46,9 @@ class CameraNode(Node):
         reliability = ReliabilityPolicy[self.config.reliability.upper()]
         live = QoSProfile(depth=1, reliability=reliability, history=HistoryPolicy.KEEP_LAST)
         every = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
-        self._image = self.create_publisher(Image, "~/image_raw", live, qos_overriding_options=overridable())
-        self._info = self.create_publisher(CameraInfo, "~/camera_info", live, qos_overriding_options=overridable())
-        self._depth = self.create_publisher(Image, "~/depth", live, qos_overriding_options=overridable())
+        self._image = self.create_publisher(Image, "~/image_raw", **overridable(live))
+        self._info = self.create_publisher(CameraInfo, "~/camera_info", **overridable(live))
+        self._depth = self.create_publisher(Image, "~/depth", **overridable(live))
         self._truth = self.create_publisher(Image, "~/truth", every)
         self._truth_info = self.create_publisher(String, "~/truth_info", every)
         source = CameraSource(self.config)

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
-from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -17,6 +15,7 @@ from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.mailbox import Worker
 from esam3_ros.processor import Frame, Processor
 from esam3_ros.qos import RESULT
+from esam3_ros.services import Services
 from esam3_ros.srv import SetConcepts
 
 
@@ -42,20 +41,16 @@ class Commands:
         self._processor = processor
         self._worker = worker
         self._nouns = nouns
-        # A group of their own: a handler that awaits the worker would otherwise block every other callback.
-        waiting = ReentrantCallbackGroup()
-        self._services = (
-            node.create_service(SetConcepts, "~/set_concepts", self._on_set_concepts, callback_group=waiting),
-            node.create_service(Trigger, "~/reset", self._on_reset, callback_group=waiting),
-        )
+        self.services = Services(node, queue, worker)
+        self.services.add(SetConcepts, "~/set_concepts", self._on_set_concepts)
+        self.services.add(Trigger, "~/reset", self._on_reset)
         self._topic = node.create_subscription(String, "~/concept", self._on_concept, RESULT)
         control.attach(self._apply)
 
     def destroy(self) -> None:
         """Take services and topic down; whoever still waits gets an answer."""
         self._control.detach()
-        for service in self._services:
-            self._node.destroy_service(service)
+        self.services.destroy()
         self._node.destroy_subscription(self._topic)
 
     def _apply(self, change: Change) -> None:
@@ -77,6 +72,8 @@ class Commands:
         self._worker.mailbox.order(apply)
 
     def _settle(self, change: Change, error: str) -> None:
+        if change.future.done():
+            return  # the node was cleaned up meanwhile, and whoever waited knows
         self._control.settle(change, error)
         if error:
             self._node.get_logger().error(error)
@@ -97,15 +94,13 @@ class Commands:
         self._control.request(message.data.split(","))  # a refusal is logged where the parameter is refused
 
     async def _on_reset(self, request: Any, response: Any) -> Any:
-        forgotten = Future()
-
-        def forget() -> None:
-            count = self._processor.forget("~/reset was called")
-            self._queue.put(lambda: forgotten.set_result(count))
-
-        self._worker.mailbox.order(forget)
-        count = await forgotten
-        response.success, response.message = True, f"forgot {count} tracks; ids go on upward"
+        try:
+            count = await self.services.on_worker(lambda: self._processor.forget("~/reset was called"))
+        except Exception as error:
+            response.success, response.message = False, str(error)
+            self._node.get_logger().error(f"~/reset failed: {error}")
+        else:
+            response.success, response.message = True, f"forgot {count} tracks; ids go on upward"
         return response
 
     def _describe(self, change: Change) -> str:

@@ -20,7 +20,7 @@ NAME = "concepts"
 HINT = "give noun phrases such as ['cup', 'red mug']"
 
 
-@dataclass
+@dataclass(eq=False)
 class Change:
     """One set of concepts on its way into force; `future` is done when it is, or when `error` says why not."""
 
@@ -47,21 +47,22 @@ class ConceptControl:
         self._limit = limit
         self._apply: Callable[[Change], None] | None = None
         self._newest = Change((), 0)
+        self._unsettled: list[Change] = []
         self._keep_tracks = True
 
     def attach(self, apply: Callable[[Change], None]) -> None:
         """From now on `apply` puts changes in force and then calls `settle`; it starts with the newest set."""
         self._apply = apply
-        self._newest = Change(self._newest.concepts, max(1, self._newest.version))
-        apply(self._newest)
+        self._begin(Change(self._newest.concepts, max(1, self._newest.version)))
 
     def detach(self) -> None:
-        """Nobody puts changes in force any more; whoever waits for one is told so."""
+        """Nobody puts changes in force any more; whoever waits for one, not only for the newest, is told so."""
         self._apply = None
         self.concepts = ()
-        if not self._newest.future.done():
-            self._newest.error = "the node was cleaned up before the concepts were in force: configure it again"
-            self._newest.future.set_result(None)
+        for change in self._unsettled:
+            change.error = "the node was cleaned up before the concepts were in force: configure it again"
+            change.future.set_result(None)
+        self._unsettled.clear()
 
     def check(self, value: Any) -> str:
         """Take a new value of the parameter: why it is refused, or empty once the change is on its way."""
@@ -71,10 +72,10 @@ class ConceptControl:
             self.problem = str(error)
             return self.problem
         self.problem = ""
-        if concepts != self._newest.concepts or not self._keep_tracks:
-            self._newest = Change(concepts, self._newest.version + 1, self._keep_tracks)
-            if self._apply is not None:
-                self._apply(self._newest)
+        # Nobody knows yet what an action on its way will lead to: equal to what was before it is not equal to that.
+        pending = self._newest.action is not None and not self._newest.future.done()
+        if pending or concepts != self._newest.concepts or not self._keep_tracks:
+            self._begin(Change(concepts, self._newest.version + 1, self._keep_tracks))
         return ""
 
     def request(self, concepts: Iterable[str], keep_tracks: bool = True) -> tuple[str, Change]:
@@ -94,15 +95,16 @@ class ConceptControl:
             change.error = "the node is not configured"
             change.future.set_result(None)
             return change
-        self._newest = change
-        self._apply(change)
+        self._begin(change)
         return change
 
     def settle(self, change: Change, error: str = "") -> None:
         """A change is in force, or failed for the reason `error`."""
         if change.future.done():
             return
+        self._unsettled.remove(change)
         change.error = error
+        change.future.set_result(None)  # before the parameter is set, whose check asks whether the change is pending
         if error:
             self._fall_back(change)
             self.problem = error
@@ -110,7 +112,12 @@ class ConceptControl:
             self.version, self.concepts = change.version, change.concepts
             if change.action is not None and self._newest is change:
                 self._tell(change.concepts)
-        change.future.set_result(None)
+
+    def _begin(self, change: Change) -> None:
+        self._newest = change
+        if self._apply is not None:
+            self._unsettled.append(change)
+            self._apply(change)
 
     def _fall_back(self, failed: Change) -> None:
         """The parameter must tell what is in force, not what failed; a version is not used twice."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from esam3_core.config import NodeConfig
@@ -24,7 +25,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._last: float | None = None
-        self._due = 0.0
+        self._due = -math.inf  # s: stamp from which a frame keeps within max_rate; -inf: whatever comes next does
 
     def forget(self) -> None:
         """Start anew: the next frame may have any stamp."""
@@ -42,16 +43,17 @@ class Gate:
         same_clock = low <= now - stamp <= high
         age = now - stamp if same_clock else waited
         stamp = stamp or now - waited
-        starts = self._last is None or stamp < self._last
+        if self._last is None or stamp < self._last:
+            self._due = -math.inf  # before any refusal: if this frame is stale, the next ones are due all the same
         self._last = stamp
         refused = "stale" if config.max_frame_age and age > config.max_frame_age else ""
         if not refused and config.max_rate:
-            refused = self._limit(stamp, 1.0 / config.max_rate, starts)
+            refused = self._limit(stamp, 1.0 / config.max_rate)
         return Admission(refused, stamp, same_clock)
 
-    def _limit(self, stamp: float, period: float, starts: bool) -> str:
+    def _limit(self, stamp: float, period: float) -> str:
         # Stamps jitter: a frame that comes a fifth of a period early is still the one that was due.
-        if not starts and stamp < self._due - 0.2 * period:
+        if stamp < self._due - 0.2 * period:
             return "rate"
-        self._due = period + (stamp if starts else max(self._due, stamp - period))
+        self._due = period + (stamp if self._due == -math.inf else max(self._due, stamp - period))
         return ""

@@ -28,15 +28,17 @@ class Mailbox(Generic[FrameT]):
         self._received = 0
         self._dropped = 0
 
-    def put(self, frame: FrameT) -> None:
-        """Leave a frame; one that was not taken yet is dropped."""
+    def put(self, frame: FrameT) -> bool:
+        """Leave a frame; whether that dropped one which was not taken yet."""
         with self._changed:
             if self._closed:
-                return
+                return False
+            drops = self._frame is not None
             self._received += 1
-            self._dropped += self._frame is not None
+            self._dropped += drops
             self._frame = frame
             self._changed.notify()
+            return drops
 
     def order(self, order: Order) -> None:
         """Leave something to do before the next frame; orders run in the sequence they came."""

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
-from rclpy.task import Future
 
 from esam3_core.runtime import Esam3Error, Exemplar, MemoryFileError
 from esam3_ros import masks
@@ -17,6 +15,7 @@ from esam3_ros.concept_control import ConceptControl
 from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.mailbox import Worker
 from esam3_ros.processor import Frame, Processor
+from esam3_ros.services import Services
 from esam3_ros.srv import AddExemplar, AddObject, MemoryFile, RemoveObject
 
 
@@ -31,26 +30,20 @@ class MemoryCommands:
     ) -> None:
         self._node = node
         self._control = control
-        self._queue = queue
         self._processor = processor
-        self._worker = worker
-        # A group of their own: a handler that awaits the worker would otherwise block every other callback.
-        waiting = ReentrantCallbackGroup()
-        self._services = tuple(
-            node.create_service(kind, name, self._guarded(name, handler), callback_group=waiting)
-            for kind, name, handler in (
-                (AddExemplar, "~/add_exemplar", self._on_add_exemplar),
-                (AddObject, "~/add_object", self._on_add_object),
-                (RemoveObject, "~/remove_object", self._on_remove_object),
-                (MemoryFile, "~/save_memory", self._on_save),
-                (MemoryFile, "~/load_memory", self._on_load),
-            )
-        )
+        self.services = Services(node, queue, worker)
+        for kind, name, handler in (
+            (AddExemplar, "~/add_exemplar", self._on_add_exemplar),
+            (AddObject, "~/add_object", self._on_add_object),
+            (RemoveObject, "~/remove_object", self._on_remove_object),
+            (MemoryFile, "~/save_memory", self._on_save),
+            (MemoryFile, "~/load_memory", self._on_load),
+        ):
+            self.services.add(kind, name, self._guarded(name, handler))
 
     def destroy(self) -> None:
-        """Take the services down."""
-        for service in self._services:
-            self._node.destroy_service(service)
+        """Take the services down; whoever still waits gets an answer."""
+        self.services.destroy()
 
     async def _on_add_exemplar(self, request: Any, response: Any) -> None:
         exemplars = [Exemplar(_box(roi), True, request.concept) for roi in request.positive]
@@ -81,16 +74,16 @@ class MemoryCommands:
             mask = masks.unpack(request.mask, height, width) if len(request.mask.data) else None
             return self._processor.add_object(image, box, points, mask, request.concept)
 
-        response.id = await self._on_worker(add)
+        response.id = await self.services.on_worker(add)
         response.message = f"following {request.concept or 'it'} as track {response.id}"
 
     async def _on_remove_object(self, request: Any, response: Any) -> None:
-        await self._on_worker(lambda: self._processor.remove_object(request.id))
+        await self.services.on_worker(lambda: self._processor.remove_object(request.id))
         response.message = f"forgot track {request.id}"
 
     async def _on_save(self, request: Any, response: Any) -> None:
         path = _path(request.path)
-        response.tracks = await self._on_worker(lambda: self._processor.save(path))
+        response.tracks = await self.services.on_worker(lambda: self._processor.save(path))
         response.message = f"saved {response.tracks} tracks to {path}"
 
     async def _on_load(self, request: Any, response: Any) -> None:
@@ -127,22 +120,6 @@ class MemoryCommands:
             return response
 
         return answer
-
-    async def _on_worker(self, action: Callable[[], Any]) -> Any:
-        """What `action` returns or raises on the worker."""
-        done = Future()
-
-        def act() -> None:
-            try:
-                result = action()
-            except Exception as error:
-                failure = error
-                self._queue.put(lambda: done.set_exception(failure))
-            else:
-                self._queue.put(lambda: done.set_result(result))
-
-        self._worker.mailbox.order(act)
-        return await done
 
 
 def _box(roi: Any) -> tuple[float, float, float, float]:

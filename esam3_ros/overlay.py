@@ -48,12 +48,8 @@ class OverlayNode(Node):
         self._pairing = Pairing((IMAGE, TRACKS), self.config.history)
         self._image: ImageSubscription | None = None
         self._tracks: Subscription | None = None
-        self._picture = self.create_publisher(
-            Image, "~/image", RESULT, qos_overriding_options=overridable()
-        )
-        self._jpeg = self.create_publisher(
-            CompressedImage, "~/image/compressed", RESULT, qos_overriding_options=overridable()
-        )
+        self._picture = self.create_publisher(Image, "~/image", **overridable(RESULT))
+        self._jpeg = self.create_publisher(CompressedImage, "~/image/compressed", **overridable(RESULT))
         self.create_timer(WATCH_PERIOD, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property

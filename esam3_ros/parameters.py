@@ -116,7 +116,7 @@ class Parameters:
     def _declare(self, spec: Spec) -> None:
         try:
             if spec.when is When.START:
-                self._node.declare_parameter(spec.name, spec.default, spec.descriptor())
+                self._declare_fixed(spec)
                 return
             # Declared by type alone, a parameter tells afterwards whether the user gave it a value.
             given = self._node.declare_parameter(spec.name, spec.type, spec.descriptor())
@@ -128,4 +128,19 @@ class Parameters:
                     self.problems[spec.name] = refusal
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             self.problems[spec.name] = f"{error}. {spec.name} takes a {spec.type.name.lower()} such as {spec.default!r}"
-            self._node.declare_parameter(spec.name, spec.default, spec.descriptor(), ignore_override=True)
+            self._declare_default(spec)
+
+    def _declare_fixed(self, spec: Spec) -> None:
+        # Once it is read-only it can neither be set nor undeclared: it is looked at before that.
+        descriptor = spec.descriptor()
+        descriptor.read_only = False
+        given = self._node.declare_parameter(spec.name, spec.default, descriptor)
+        self._node.undeclare_parameter(spec.name)
+        if refusal := spec.refusal(given.value):
+            self.problems[spec.name] = refusal
+            self._declare_default(spec)
+        else:
+            self._node.declare_parameter(spec.name, spec.default, spec.descriptor())
+
+    def _declare_default(self, spec: Spec) -> None:
+        self._node.declare_parameter(spec.name, spec.default, spec.descriptor(), ignore_override=True)

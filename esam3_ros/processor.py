@@ -80,8 +80,9 @@ class Processor:
         """Process one frame; a bad one is counted and reported, and costs nothing else."""
         settings = self.settings
         waited = time.monotonic() - frame.arrived
-        admission = self._gate.admit(seconds(frame.message.header.stamp), self._now(), waited, settings.node)
-        if not admission.same_clock:
+        stamp = seconds(frame.message.header.stamp)
+        admission = self._gate.admit(stamp, self._now(), waited, settings.node)
+        if stamp and not admission.same_clock:  # an image without a stamp is of no clock
             self._warn(
                 f"image stamps differ from this node's clock by {self._now() - admission.stamp:.0f} s, so ages count "
                 "from the arrival: for a bag, play it with --clock and set use_sim_time:=true"
@@ -100,7 +101,8 @@ class Processor:
         tracks = self._step(picture, admission.stamp, settings)
         self._recent.add(stamp_of(frame.message), admission.stamp, picture)
         tracked = time.perf_counter()
-        self._publishers.publish(frame.message.header, picture.shape[:2], tracks, self._version)
+        header, look_back = frame.message.header, settings.tracker.keep_alive
+        self._publishers.publish(header, picture.shape[:2], tracks, self._version, look_back)
         ended = time.perf_counter()
         stages = {
             "decode": (decoded - started) * 1e3,
@@ -165,13 +167,17 @@ class Processor:
         return self._tracker.load(path), self._tracker.concepts
 
     def forget(self, reason: str) -> int:
-        """Forget all tracks; returns how many there were."""
+        """Forget all tracks; returns how many there were. Images stay at hand: one may show something on them."""
         count = self.tracks.alive
         self._tracker.reset(reason)
         self._gate.forget()
-        self._recent.clear()
         self._count([])
         return count
+
+    def end_stream(self, reason: str) -> None:
+        """Forget all tracks and images: whatever comes next may be of another time and place."""
+        self.forget(reason)
+        self._recent.clear()
 
     def _step(self, picture: Any, stamp: float, settings: Settings) -> list[Track]:
         # Identity tells whether settings were swapped: nobody changes them in place.

@@ -21,17 +21,22 @@ from esam3_ros.msg import Track as TrackMessage
 from esam3_ros.qos import LATCHED, RESULT, overridable
 
 STATES = {"new": TrackMessage.NEW, "tracked": TrackMessage.TRACKED, "occluded": TrackMessage.OCCLUDED}
-REMEMBERED = 64  # frames whose exact stamps are kept for tracks that are not confirmed yet
+REMEMBERED = 64  # frames whose exact stamps are kept at least, for tracks that are not confirmed yet
+MARGIN = 5.0  # s for which they are kept beyond what a track may look back
+MOST = 20_000  # frames whose exact stamps are kept at most, for whoever sets keep_alive to a day
 
 
 class Stamps:
     """Exact image stamps by their value in seconds, for as long as a track refers to them."""
 
     def __init__(self) -> None:
-        self._known: dict[float, Time] = {}
+        self._known: dict[float, Time] = {}  # the newest last
+        self._full = 2 * REMEMBERED
 
     def add(self, stamp: Time) -> None:
-        self._known[seconds(stamp)] = stamp
+        value = seconds(stamp)
+        self._known.pop(value, None)  # a bag that loops: it is the newest again
+        self._known[value] = stamp
 
     def find(self, value: float) -> Time:
         """The stamp that `value` came from; rounded to what a float holds if it was not added."""
@@ -40,11 +45,16 @@ class Stamps:
         nanoseconds = round(max(value, 0.0) * 1e9)
         return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
-    def keep(self, values: Iterable[float]) -> None:
-        """Drop all but the newest and those in `values`."""
-        if len(self._known) > 2 * REMEMBERED:
-            wanted = {*values, *list(self._known)[-REMEMBERED:]}
-            self._known = {value: stamp for value, stamp in self._known.items() if value in wanted}
+    def keep(self, values: Iterable[float], age: float) -> None:
+        """Drop all but those in `values`, those of the last `age` seconds and a margin, and some frames."""
+        if len(self._known) < self._full:
+            return  # not every time, because it looks at all of them
+        newest_last = list(self._known)[-MOST:]
+        newest = newest_last[-1]
+        wanted = {*values, *newest_last[-REMEMBERED:]}
+        wanted |= {value for value in newest_last if 0 <= newest - value <= age + MARGIN}
+        self._known = {value: stamp for value, stamp in self._known.items() if value in wanted}
+        self._full = 2 * max(REMEMBERED, len(self._known))
 
 
 class TrackPublishers:
@@ -54,7 +64,7 @@ class TrackPublishers:
         self._node = node
         self._stamps = Stamps()
         self._tracks = self._create(TrackArray, "~/tracks", RESULT)
-        self._concepts = node.create_publisher(ConceptSet, "~/concepts", LATCHED)  # also while inactive
+        self._concepts = node.create_publisher(ConceptSet, "~/concepts", **overridable(LATCHED))  # also while inactive
         self._labels = self._create(Image, "~/label_image", RESULT)
         self._vision = None
         with contextlib.suppress(ImportError):  # vision_msgs is optional
@@ -62,15 +72,20 @@ class TrackPublishers:
 
             self._vision = VisionPublishers(node)
 
-    def publish(self, header: Header, size: Sequence[int], tracks: Sequence[Track], version: int) -> None:
-        """Publish the tracks of one frame of `size` (H, W)."""
+    def publish(
+        self, header: Header, size: Sequence[int], tracks: Sequence[Track], version: int, look_back: float
+    ) -> None:
+        """Publish the tracks of one frame of `size` (H, W).
+
+        `look_back`: s before its frame at which a track may turn out to have been seen last (`keep_alive`).
+        """
         self._stamps.add(header.stamp)
         self._tracks.publish(track_array(header, size, tracks, version, self._stamps))
         if self._labels.get_subscription_count():
             self._labels.publish(to_image(label_image(tracks, size), "16UC1", header))
         if self._vision is not None:
             self._vision.publish(header, tracks)
-        self._stamps.keep(value for track in tracks for value in (track.first_seen, track.last_seen))
+        self._stamps.keep((value for track in tracks for value in (track.first_seen, track.last_seen)), look_back)
 
     def publish_concepts(self, version: int, concepts: Sequence[str]) -> None:
         """Tell everybody, late comers too, what is searched."""
@@ -85,7 +100,7 @@ class TrackPublishers:
             self._vision.destroy()
 
     def _create(self, message: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
-        return self._node.create_lifecycle_publisher(message, topic, profile, qos_overriding_options=overridable())
+        return self._node.create_lifecycle_publisher(message, topic, **overridable(profile))
 
 
 def track_array(

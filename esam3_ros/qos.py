@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from rclpy.node import Node
@@ -39,9 +40,10 @@ TRANSPORTS = {"raw": Image, "compressed": CompressedImage}
 IMAGE_TYPES = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
 
 
-def overridable() -> QoSOverridingOptions:
-    """Lets `qos_overrides.*` parameters change history, depth and reliability."""
-    return QoSOverridingOptions.with_default_policies()
+def overridable(profile: QoSProfile) -> dict[str, Any]:
+    """Arguments of a publisher whose history, depth and reliability `qos_overrides.*` parameters may change."""
+    # rclpy writes the overrides into the profile: whoever shared it with others would change theirs.
+    return {"qos_profile": copy(profile), "qos_overriding_options": QoSOverridingOptions.with_default_policies()}
 
 
 class ImageSubscription:
@@ -155,10 +157,7 @@ def similar_topics(node: Node, topic: str, limit: int = 3) -> list[str]:
     names = [
         name
         for name, types in node.get_topic_names_and_types()
-        if name != topic
-        and not name.startswith(ours)
-        and IMAGE_TYPES & set(types)
-        and node.count_publishers(name)
+        if name != topic and not name.startswith(ours) and IMAGE_TYPES & set(types) and node.count_publishers(name)
     ]
     return sorted(names, key=lambda name: -difflib.SequenceMatcher(None, name, topic).ratio())[:limit]
 

@@ -24,13 +24,17 @@ class Recent:
 
 
 class RecentImages:
-    """The last HISTORY images, by their exact stamps."""
+    """The last HISTORY images of one stream, by their exact stamps."""
 
     def __init__(self) -> None:
         self._images: deque[Recent] = deque(maxlen=HISTORY)
 
     def add(self, exact: Stamp, stamp: float, picture: Array) -> None:
-        """Keep an image; the oldest one goes."""
+        """Keep an image; the oldest one goes, and all go if the stream starts anew: an earlier stamp, another size."""
+        if self._images:
+            last = self._images[-1]
+            if stamp < last.stamp or picture.shape[:2] != last.picture.shape[:2]:
+                self.clear()
         self._images.append(Recent(exact, stamp, picture))
 
     def find(self, stamp: Any) -> Recent:

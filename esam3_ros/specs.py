@@ -46,8 +46,14 @@ TRACKER = (
         choices=RELIABILITIES,
     ),
     Spec(DetectorConfig, "score_threshold", "detections below are ignored, 0..1", RUNNING, (0, 1)),
-    Spec(DetectorConfig, "mask_threshold", "probability from which a pixel is in the mask, 0..1", RUNNING, (0, 1)),
-    Spec(DetectorConfig, "min_area", "smaller masks are ignored, pixels", RUNNING, (0, 1_000_000)),
+    Spec(
+        DetectorConfig,
+        "mask_threshold",
+        "of detections: probability from which a pixel is in the mask, 0..1",
+        RUNNING,
+        (0, 1),
+    ),
+    Spec(DetectorConfig, "min_area", "of detections: smaller masks are ignored, pixels", RUNNING, (0, 1_000_000)),
     Spec(
         DetectorConfig,
         "duplicate_iou",
@@ -59,8 +65,20 @@ TRACKER = (
     Spec(TrackerConfig, "keep_share", "of score_threshold: detections from it on continue tracks", RUNNING, (0, 1)),
     Spec(TrackerConfig, "new_score", "score from which a detection starts a track, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "min_hits", "processed frames before a track gets its id", RUNNING, (1, 30)),
-    Spec(TrackerConfig, "hold", "how long an unseen track shows its last mask, s of image time", RUNNING, (0, 60)),
-    Spec(TrackerConfig, "max_age", "how long an unseen track is remembered, s of image time", RUNNING, (0, 60)),
+    Spec(
+        TrackerConfig,
+        "hold",
+        "without memory: how long an unseen track shows its last mask before it is occluded, s of image time",
+        RUNNING,
+        (0, 60),
+    ),
+    Spec(
+        TrackerConfig,
+        "max_age",
+        "how long an unseen track is remembered, with memory: looked for near its last place, s of image time",
+        RUNNING,
+        (0, 60),
+    ),
     Spec(TrackerConfig, "merge_iou", "two tracks of one concept that overlap more become one, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "detect_every", "search for concepts on every n-th processed frame", RUNNING, (1, 60)),
     Spec(
@@ -95,9 +113,7 @@ TRACKER = (
     Spec(
         TrackerConfig, "write_iou", "with memory: expected mask IoU from which a frame is remembered", RUNNING, (0, 1)
     ),
-    Spec(
-        TrackerConfig, "write_every", "with memory: every how many of these frames is remembered", RUNNING, (1, 1000)
-    ),
+    Spec(TrackerConfig, "write_every", "with memory: every how many of these frames is remembered", RUNNING, (1, 1000)),
     Spec(
         TrackerConfig,
         "recondition_score",

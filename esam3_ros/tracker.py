@@ -141,7 +141,7 @@ class TrackerNode(LifecycleNode):
         if self.worker is not None and self.processor is not None:
             processor = self.processor
             self.worker.mailbox.forget_frame()
-            self.worker.run(lambda: processor.forget("the node was deactivated"), WORKER_PATIENCE)
+            self.worker.run(lambda: processor.end_stream("the node was deactivated"), WORKER_PATIENCE)
         self.state = "inactive"
         return super().on_deactivate(state)
 
@@ -207,8 +207,8 @@ class TrackerNode(LifecycleNode):
     def _on_image(self, message: Any) -> None:
         self.stats.arrived()
         self.reporter.heard()
-        if self.worker is not None:
-            self.worker.mailbox.put(Frame(message, time.monotonic()))
+        if self.worker is not None and self.worker.mailbox.put(Frame(message, time.monotonic())):
+            self.stats.count("dropped")
 
     def _worker_failed(self, error: Exception) -> None:
         if self.processor is not None and self.context.ok():

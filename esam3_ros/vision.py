@@ -24,10 +24,8 @@ class VisionPublishers:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._detections = node.create_lifecycle_publisher(
-            Detection2DArray, "~/detections", RESULT, qos_overriding_options=overridable()
-        )
-        self._labels = node.create_lifecycle_publisher(LabelInfo, "~/label_info", LATCHED)
+        self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", **overridable(RESULT))
+        self._labels = node.create_lifecycle_publisher(LabelInfo, "~/label_info", **overridable(LATCHED))
         self._named: dict[int, str] = {}
 
     def publish(self, header: Header, tracks: Sequence[Track]) -> None:

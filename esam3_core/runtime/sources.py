@@ -103,7 +103,7 @@ class VideoSource:
 
 
 class ImagesSource:
-    """Images in the given order, at RATE."""
+    """Images in the given order, at RATE. One that cannot be read is skipped; SourceError if none can be."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -111,12 +111,16 @@ class ImagesSource:
         self.length: int | None = len(paths)
 
     def __iter__(self) -> Iterator[Frame]:
+        skipped = 0
         for index, path in enumerate(self._paths):
             try:
                 image = read_image(path)
             except SourceError as error:
+                skipped += 1
                 if self.length == 1:
                     raise
+                if skipped == self.length:
+                    raise SourceError(f"none of {skipped} images can be read; the last: {error}") from error
                 logger.warning("skipped: %s", error)
                 continue
             yield index, index / self.rate, image

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from esam3_ros.conversions import seconds, to_image  # noqa: E402
+from esam3_ros.mailbox import Worker  # noqa: E402
 from esam3_ros.spinner import Spinner  # noqa: E402
 from esam3_ros.tracker import TrackerNode  # noqa: E402
 from tests.colour_bundle import draw_blobs, write_colour_bundle  # noqa: E402
@@ -100,11 +103,15 @@ class Graph:
         self.subscribe(topic, kind, messages.append, profile)
         return messages
 
-    def call(self, service: str, kind: type, request: Any) -> Any:
-        """Call a service and wait for its answer."""
+    def ask(self, service: str, kind: type, request: Any) -> Any:
+        """Call a service; the future of its answer."""
         client = self.probe.create_client(kind, service)
         assert client.wait_for_service(PATIENCE), f"no service {service}"
-        future = client.call_async(request)
+        return client.call_async(request)
+
+    def call(self, service: str, kind: type, request: Any) -> Any:
+        """Call a service and wait for its answer."""
+        future = self.ask(service, kind, request)
         return wait_for(lambda: future.result() if future.done() else None, f"the answer of {service}")
 
     def transition(self, name: str) -> bool:
@@ -209,6 +216,17 @@ class Film:
         return wait_for(
             lambda: next((one for one in self._results[seen:] if one.header.stamp == stamp), None), "a frame's result"
         )
+
+
+@contextmanager
+def held(worker: Worker[Any]) -> Iterator[None]:
+    """Keeps a worker busy, as a long frame does: what is asked of it meanwhile waits."""
+    go_on = threading.Event()
+    worker.mailbox.order(lambda: go_on.wait(PATIENCE))
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 def time_of(stamp: Time) -> tuple[int, int]:

@@ -86,9 +86,12 @@ def test_a_source_that_is_not_there_is_named(graph):
         graph.start(CameraNode, source="/nowhere.mp4")
 
 
-def test_prefetch_passes_on_what_the_source_raises_and_ends_cleanly(tmp_path):
-    (tmp_path / "only.png").write_bytes(b"no picture")
-    prefetch = Prefetch(CameraSource(CameraConfig(source=str(tmp_path))), loop=False)
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("names", [["only.png"], ["first.png", "second.png"]])
+def test_prefetch_passes_on_what_the_source_raises_and_ends_cleanly(tmp_path, names, loop):
+    for name in names:
+        (tmp_path / name).write_bytes(b"no picture")
+    prefetch = Prefetch(CameraSource(CameraConfig(source=str(tmp_path))), loop)
     with pytest.raises(SourceError, match="not an image"):
         prefetch.take()
     prefetch.stop()

@@ -57,3 +57,16 @@ def test_a_stamp_that_goes_back_is_due_at_once():
     assert not gate.admit(1000.0, 1000.0, 0.0, config).refused
     assert gate.admit(1000.5, 1000.5, 0.0, config).refused == "rate"
     assert not gate.admit(990.0, 1000.6, 0.0, config).refused
+
+
+def test_a_stamp_that_goes_back_is_due_again_even_if_that_first_frame_was_refused():
+    gate, config = Gate(), NodeConfig(max_rate=10.0, max_frame_age=0.5)
+    lap = [1000 + index / 30 for index in range(300)]
+
+    def admitted(stamps):
+        return sum(not gate.admit(stamp, stamp + 0.02, 0.01, config).refused for stamp in stamps)
+
+    first = admitted(lap)
+    # A bag loops: its first image comes before /clock has jumped back, and looks ten seconds old.
+    assert gate.admit(lap[0], lap[-1] + 0.02, 0.01, config).refused == "stale"
+    assert admitted(lap[1:]) == pytest.approx(first, abs=1)

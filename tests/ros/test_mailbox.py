@@ -11,10 +11,10 @@ from tests.ros.conftest import PATIENCE, wait_for
 
 def test_a_newer_frame_overwrites_one_that_was_not_taken():
     mailbox: Mailbox[int] = Mailbox()
-    for frame in range(5):
-        mailbox.put(frame)
+    assert [mailbox.put(frame) for frame in range(5)] == [False, True, True, True, True]
     assert mailbox.take() == 4
-    assert mailbox.counts() == (5, 4)
+    assert not mailbox.put(5)
+    assert mailbox.counts() == (6, 4)
 
 
 def test_orders_come_before_frames_and_in_their_sequence():
@@ -32,7 +32,7 @@ def test_a_closed_mailbox_gives_nothing_and_takes_nothing():
     mailbox: Mailbox[int] = Mailbox()
     mailbox.put(1)
     mailbox.close()
-    mailbox.put(2)
+    assert not mailbox.put(2)
     mailbox.order(lambda: None)
     assert mailbox.take() is None and mailbox.take() is None
 

@@ -7,10 +7,11 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from esam3_ros.msg import Track, TrackArray
-from esam3_ros.srv import AddExemplar, AddObject, MemoryFile, RemoveObject
+from esam3_ros.srv import AddExemplar, AddObject, MemoryFile, RemoveObject, SetConcepts
 from geometry_msgs.msg import Point32
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
@@ -21,6 +22,7 @@ from esam3_ros.demo_nodes import NodeSpec
 from esam3_ros.processes import Nodes
 from tests.colour_bundle import disc, draw_blobs
 from tests.colour_memory import write_memory_bundle
+from tests.ros.conftest import held, wait_for
 
 BLUE_BOX = RegionOfInterest(x_offset=390, y_offset=270, width=120, height=120)
 
@@ -99,6 +101,20 @@ def test_an_exemplar_finds_everything_alike_and_names_the_first_frame_searched_w
         names = {track.concept for track in message.tracks}
         assert names <= ({"red", "toy"} if message.concept_version == 2 else {"red"})
     assert sorted(name for name, _ in newest(results).values()) == ["red", "toy", "toy"]
+
+
+def test_concepts_asked_for_while_an_exemplar_is_on_its_way_are_what_counts_in_the_end(graph, node, results):
+    graph.show_until(lambda: 1 in newest(results))
+    with held(node.worker):
+        shown = graph.ask("tracker/add_exemplar", AddExemplar, AddExemplar.Request(positive=[BLUE_BOX], concept="toy"))
+        wait_for(lambda: node.control._newest.action is not None, "the exemplar to be on its way")
+        # What was in force before the exemplar, and will not be after it unless this is a change of its own.
+        back = graph.ask("tracker/set_concepts", SetConcepts, SetConcepts.Request(concepts=["red"], keep_tracks=True))
+        wait_for(lambda: node.control._newest.action is None, "the other concepts to be on their way")
+    wait_for(lambda: shown.done() and back.done())
+    assert (shown.result().success, shown.result().version) == (True, 2)
+    assert (back.result().success, back.result().version) == (True, 3)
+    assert node.control.concepts == ("red",) and list(node.get_parameter("concepts").value) == ["red"]
 
 
 def test_what_cannot_be_shown_is_refused_and_the_node_goes_on(graph, node, results):
@@ -229,3 +245,34 @@ def test_a_reset_forgets_what_was_shown(graph, node, results):
     graph.show_until(lambda: len(newest(results)) == 2)
     assert graph.call("tracker/reset", Trigger, Trigger.Request()).success
     graph.show_until(lambda: newest(results) == {3: ("red", Track.TRACKED)})
+
+
+FORGETTING = {
+    "reset": ("reset", Trigger, Trigger.Request()),
+    "other concepts": ("set_concepts", SetConcepts, SetConcepts.Request(concepts=["green"], keep_tracks=False)),
+}
+
+
+@pytest.mark.parametrize("way", FORGETTING)
+def test_images_stay_at_hand_when_tracks_are_forgotten(graph, film, remembering, way):
+    name, kind, request = FORGETTING[way]
+    stamp = film(bundle=str(remembering)).show(times=3).header.stamp
+    assert graph.call(f"tracker/{name}", kind, request).success
+    for given in (stamp, Time()):  # before another frame was processed
+        answer = graph.call("tracker/add_object", AddObject, AddObject.Request(stamp=given, roi=BLUE_BOX))
+        assert answer.success, answer.message
+
+
+def test_images_of_a_stream_that_started_anew_or_was_left_are_not_at_hand(graph, film, remembering):
+    film = film(bundle=str(remembering))
+
+    def refusal(stamp):
+        return graph.call("tracker/add_object", AddObject, AddObject.Request(stamp=stamp, roi=BLUE_BOX)).message
+
+    before = film.show(times=3).header.stamp
+    looped = film.show_at(before.sec - 30.0).header.stamp
+    assert "is among the last 1 processed ones" in refusal(before)
+    smaller = film.show(np.ascontiguousarray(draw_blobs([])[::2, ::2])).header.stamp
+    assert "is among the last 1 processed ones" in refusal(looped)
+    assert graph.transition("deactivate")
+    assert "no image was processed yet" in refusal(smaller)

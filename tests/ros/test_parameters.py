@@ -7,12 +7,14 @@ import dataclasses
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 from esam3_ros.msg import Track
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from esam3_core.config import (
     CameraConfig,
@@ -22,6 +24,8 @@ from esam3_core.config import (
     RuntimeConfig,
     TrackerConfig,
 )
+from esam3_ros.camera import CameraNode
+from esam3_ros.overlay import OverlayNode
 from esam3_ros.specs import CAMERA, OVERLAY, TRACKER
 from tests.colour_bundle import draw_blobs, write_colour_bundle
 from tests.ros.conftest import wait_for
@@ -77,6 +81,20 @@ def test_the_yaml_file_starts_a_node(graph, colours):
     assert not node.problem
 
 
+@pytest.mark.parametrize("topic", ["tracks", "concepts", "label_image"])
+def test_quality_of_service_is_overridden_for_one_publisher_and_for_no_other(graph, tracker, topic):
+    tracker(**{f"qos_overrides.{graph.namespace}/tracker/{topic}.publisher.reliability": "best_effort"})
+
+    def profiles():
+        names = {name: f"{graph.namespace}/tracker/{name}" for name in ("tracks", "concepts", "label_image")}
+        found = {name: graph.probe.get_publishers_info_by_topic(full) for name, full in names.items()}
+        return {name: infos[0].qos_profile for name, infos in found.items()} if all(found.values()) else None
+
+    offered = wait_for(profiles, "all publishers")
+    assert [name for name, one in offered.items() if one.reliability is ReliabilityPolicy.BEST_EFFORT] == [topic]
+    assert [name for name, one in offered.items() if one.durability is DurabilityPolicy.TRANSIENT_LOCAL] == ["concepts"]
+
+
 def test_ros_describes_every_parameter_with_its_range(graph, tracker):
     tracker()
     names = [spec.name for spec in TRACKER]
@@ -129,6 +147,28 @@ def test_thresholds_that_nobody_sets_are_the_bundles(graph, tracker, tmp_path):
     graph.transition("cleanup")
     graph.transition("configure")
     assert node.get_parameter("score_threshold").value == 0.6  # and now this one too
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "words"),
+    [
+        (OverlayNode, "image_transport", "theora", "image_transport cannot be 'theora': use one of raw, compressed"),
+        (OverlayNode, "image_reliability", "most", "image_reliability cannot be 'most'"),
+        (OverlayNode, "history", 0, "history"),
+        (CameraNode, "reliability", "besteffort", "use one of reliable, best_effort"),
+        (CameraNode, "rate", 10, "takes a double such as 15.0"),
+    ],
+)
+def test_overlay_and_camera_start_with_the_default_of_what_cannot_be_and_say_so(
+    graph, tmp_path, make, name, value, words
+):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((8, 8, 3), np.uint8))
+    source = {"source": str(tmp_path)} if make is CameraNode else {}
+    node = graph.start(make, **source, **{name: value})
+    wait_for(lambda: graph.complained(words, "the default is used"))
+    spec = node.parameters.spec(name)
+    assert node.get_parameter(name).value == getattr(node.config, name) == spec.default
+    assert not node.set_parameters([Parameter(name, value=spec.default)])[0].successful  # fixed all the same
 
 
 def shows(results, count):

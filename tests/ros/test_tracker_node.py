@@ -105,9 +105,7 @@ def test_without_keep_tracks_ids_start_anew_but_go_upward(graph, tracker, result
     graph.show_until(with_tracks(results))
     answer = graph.call("tracker/set_concepts", SetConcepts, SetConcepts.Request(concepts=["red"], keep_tracks=False))
     assert answer.success
-    new = graph.show_until(
-        lambda: next((m for m in results if m.concept_version == answer.version and m.tracks), None)
-    )
+    new = graph.show_until(lambda: next((m for m in results if m.concept_version == answer.version and m.tracks), None))
     assert [track.id for track in new.tracks] == [2]
 
 
@@ -221,6 +219,7 @@ def test_the_newest_frame_wins_when_frames_come_faster_than_they_are_processed(g
     film.show()  # whatever was shown before it is done with
     monkeypatch.setattr(node.processor._tracker, "step", slow)
     results.clear()
+    dropped = node.stats.snapshot().counts.get("dropped", 0)
     sent = []
     for count in range(1, 7):
         received, _ = node.worker.mailbox.counts()
@@ -230,12 +229,24 @@ def test_the_newest_frame_wins_when_frames_come_faster_than_they_are_processed(g
     go_on.set()
     wait_for(lambda: len(results) == 2)
     assert [message.header.stamp for message in results] == [sent[0], sent[-1]]
+    wait_for(lambda: _values(graph, "input").get("dropped") == str(dropped + 4))
 
 
-def test_stamps_of_zero_are_replaced_by_the_arrival_for_the_tracker_only(graph, tracker, results):
-    tracker(max_age=1.0)
+def test_stamps_of_zero_are_replaced_by_the_arrival_for_the_tracker_only_and_are_nothing_to_warn_of(
+    graph, tracker, results
+):
+    node = tracker(max_age=1.0)
     graph.show_until(with_tracks(results), stamp=Time())
     assert results[-1].header.stamp == Time()
+    graph.show_until(lambda: graph.status("input").level == b"\x00", stamp=Time())
+    assert not node.stats.snapshot().last_warning
+    assert not graph.complained("stamps differ from this node's clock")
+
+
+def test_stamps_of_another_clock_are_warned_of_and_their_images_processed(graph, tracker, results):
+    tracker()
+    graph.show_until(lambda: len(results) >= 3, stamp=Time(sec=5))
+    graph.show_until(lambda: graph.warns("input", "stamps differ from this node's clock"), stamp=Time(sec=5))
     wait_for(lambda: graph.complained("stamps differ from this node's clock"))
 
 

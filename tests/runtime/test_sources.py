@@ -166,6 +166,13 @@ def test_a_broken_image_among_others_is_skipped_with_a_warning(tmp_path, caplog)
     assert "2.png (0 bytes) is not an image" in caplog.text
 
 
+def test_a_folder_of_broken_images_only_is_an_error(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"none of 3 images can be read; the last: .*c\.png \(8 bytes\)"):
+        list(open_source(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["missing.png", "text.png"])
 def test_a_broken_image_alone_is_an_error(tmp_path, name):
     (tmp_path / "text.png").write_text("no image")
