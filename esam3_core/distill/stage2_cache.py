@@ -150,7 +150,7 @@ class ClipCache:
                 if frame.masks and number in frame.masks:
                     masks[place, row] = shrunk(frame.masks[number], half)
         tensors = {**encoded(self.encoder, images)}
-        tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1))
+        tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], half * half), axis=-1))
         tensors["areas"] = torch.from_numpy(masks.sum((2, 3)))
         tensors["thumbs"] = torch.from_numpy(np.stack([cv2.resize(i.numpy(), (half, half)) for i in images]))
         if self.teacher is not None and masks.any():  # nothing is asked of a clip that shows no object at this size

@@ -103,6 +103,17 @@ def test_a_damaged_video_is_left_out_until_it_is_mended(
     assert Stage2(config).caches[0].sizes == [(4, 2)] * 3
 
 
+def test_a_clip_in_which_nothing_shows_is_kept_beside_the_others(config: Stage2Config) -> None:
+    encoder = Stage2(config).student.image_encoder.eval()
+    (source,) = config.sources
+    clips = open_clips(source, 0)
+    nothing = dataclasses.replace(clips[0], masks=lambda _: {})
+    cache = ClipCache(Path(config.cache), source, encoder, 64, None)
+    cache.fill([nothing, clips[1]], 0)
+    assert cache.sizes == [(4, 0), (4, 2)]
+    assert cache.read(0, [1]).masks.shape == (1, 0, 32, 32)
+
+
 def test_where_nothing_can_be_read_the_reason_is_told(config: Stage2Config, tmp_path: Path) -> None:
     for video in (tmp_path / "sav").glob("*.mp4"):
         video.unlink()
