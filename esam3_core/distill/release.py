@@ -13,7 +13,7 @@ from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
-from esam3_core.deploy.export import export_bundle, sha256
+from esam3_core.deploy.export import check_place, export_bundle, sha256
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, collect, fit_shifts
 from esam3_core.distill.commands import read_config, read_run
@@ -91,7 +91,9 @@ def release(
 
     Raises:
         ValueError: if the student has a memory that no run has trained.
+        Esam3Error: if `out` holds something that is no bundle.
     """
+    check_place(out)
     student, config, steps = load_run(folder)
     if memory is None and student.memory is not None:
         raise ValueError(f"the memory of {folder} has not learnt anything: add --memory with a run of stage 2")
