@@ -135,6 +135,7 @@ def test_lvos_annotates_every_fifth_frame_of_each_span(tmp_path: Path) -> None:
     clip = sequences[0]
     assert clip.annotated == (0, 5, 10, 15, 20)
     assert sequences.spans["AbC123"] == {1: Span(1, 21), 2: Span(6, 21)}
+    assert set(clip.labels) == {1, 2} and set(clip.masks(0)) == {1} and set(clip.masks(5)) == {1, 2}
     with pytest.raises(FileNotFoundError, match="test_meta"):
         LvosSequences(tmp_path, "test")
     (tmp_path / "valid_meta.json").write_text('{"videos": {"a": {}}}')

@@ -201,7 +201,7 @@ def test_the_first_and_the_last_frame_do_not_count(tmp_path: Path) -> None:
         measure_clip(clip, [(1, {7: right[1][1]})], inner_frames(clip))
 
 
-def test_lvos_measures_each_object_in_its_span(tmp_path: Path, bundle: Path) -> None:
+def test_lvos_measures_each_object_in_its_span(tmp_path: Path) -> None:
     root = write_lvos(tmp_path / "lvos")
     for index in (5, 10, 15):
         truth = moved(RED, 2 * index).mask() + 2 * BLUE.mask() * (index > 5)
@@ -209,6 +209,12 @@ def test_lvos_measures_each_object_in_its_span(tmp_path: Path, bundle: Path) -> 
         write_indices(tmp_path / "found" / "AbC123" / f"{index + 1:08d}.png", truth)
     summary = evaluate(tmp_path, "--lvos", root, "--results", tmp_path / "found")
     assert summary["overall"]["j"] == 1  # the second object's first frame is number 6, so that one does not count
+
+
+def test_lvos_objects_that_come_later_are_followed(tmp_path: Path, bundle: Path) -> None:
+    summary = evaluate(tmp_path, bundle, "--lvos", write_lvos(tmp_path / "lvos"))
+    assert set(summary["objects"]) == {"AbC123_1", "AbC123_2"}
+    assert all(one["j"] > 0.7 for one in summary["objects"].values())
 
 
 def test_rendered_clips(bundle: Path, tmp_path: Path) -> None:
