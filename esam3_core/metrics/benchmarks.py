@@ -67,7 +67,7 @@ def run_objects(student: Student | None, arguments: argparse.Namespace) -> Resul
     objects: dict[str, ObjectScores] = {}
     for clip, frames in tqdm(list(_sequences(arguments)), unit="clip", desc="follow"):
         scores = measure_clip(clip, found(clip), frames)
-        objects |= {f"{clip.key}_{number}": one for number, one in scores.items()}
+        objects |= {f"{clip.key}_{clip.names.get(number, number)}": one for number, one in scores.items()}
     overall = mean_scores(list(objects.values()))
     rows = {"**all objects**": overall, **objects}
     cells = {name: [100 * value for value in (one.j_and_f, one.j, one.j_recall, one.j_decay, one.f, one.f_recall,

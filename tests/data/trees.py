@@ -81,6 +81,19 @@ def write_sav(folder: Path, name: str, frames: int, kinds: Sequence[str] = ("man
     return folder
 
 
+def write_sav_val(root: Path, name: str = "vid", count: int = 21) -> Path:
+    """Frames at 24/s, every fourth annotated: a red ball (000) that moves and a blue box (001), one PNG each."""
+    for index in range(count):
+        path = root / "JPEGImages_24fps" / name / f"{index:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpg([moved(RED, index), BLUE]))
+        if index % 4 == 0:
+            for number, thing in (("000", moved(RED, index)), ("001", BLUE)):
+                write_indices(root / "Annotations_6fps" / name / number / f"{index:05d}.png", thing.mask())
+    (root / "sav_val.txt").write_text(f"{name}\n")
+    return root
+
+
 def write_indexed(
     folder: Path, annotations: Path, count: int, step: int = 1, first: int = 0, digits: int = 5, late: int = 0
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tests.data.trees import (
     saco_file,
     write_davis,
     write_lvos,
+    write_sav_val,
     write_veval,
 )
 from tests.drawn_data import SIZE, Thing, write_real_folder, write_shard
@@ -215,6 +217,27 @@ def test_lvos_objects_that_come_later_are_followed(tmp_path: Path, bundle: Path)
     summary = evaluate(tmp_path, bundle, "--lvos", write_lvos(tmp_path / "lvos"))
     assert set(summary["objects"]) == {"AbC123_1", "AbC123_2"}
     assert all(one["j"] > 0.7 for one in summary["objects"].values())
+
+
+def test_sav_with_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    summary = evaluate(tmp_path, bundle, "--sav", write_sav_val(tmp_path / "sav_val"))
+    assert set(summary["objects"]) == {"vid_000", "vid_001"} and summary["overall"]["j"] > 0.7
+
+
+def test_sav_with_stored_results_in_folders_and_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_sav_val(tmp_path / "sav_val")
+    official = root / "Annotations_6fps"
+    for index in range(0, 21, 4):
+        write_indices(tmp_path / "packed/vid" / f"{index:05d}.png", moved(RED, index).mask() + 2 * BLUE.mask())
+    for found in (official, tmp_path / "packed"):
+        summary = evaluate(tmp_path, "--sav", root, "--results", found)
+        assert set(summary["objects"]) == {"vid_000", "vid_001"} and summary["overall"]["j_and_f"] == 1
+    command = ["eval", "--sav", str(root), "--results", str(tmp_path / "found")]
+    shutil.copytree(official, tmp_path / "found")
+    (tmp_path / "found/vid/001/00008.png").unlink()
+    assert main(command) == 2 and "001/00008.png is missing" in capsys.readouterr().err
+    (tmp_path / "found/vid/001").rename(tmp_path / "found/vid/7")
+    assert main(command) == 2 and "has folders 7, but vid has objects 000, 001" in capsys.readouterr().err
 
 
 def test_rendered_clips(bundle: Path, tmp_path: Path) -> None:
