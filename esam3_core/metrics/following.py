@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ Answers = Iterator[tuple[int, Mapping[int, CroppedMask]]]
 class StudentFollower:
     """Shows a tracker each object's mask where it is first seen, then only steps it.
 
+    An object whose first mask the student refuses is lost: the benchmarks give no second one, and a later mask would be
+    the truth of a frame that is measured.
+
     Raises:
         BundleError: the bundle has no memory.
     """
@@ -39,15 +43,14 @@ class StudentFollower:
         )
         tracker = self.student.track((), config)
         names: dict[int, int] = {}  # track -> object
+        given: set[int] = set()  # objects
         for frame in clip.read(range(len(clip))):
             stamp = frame.index / clip.rate
-            new = set(frame.masks or ()) - set(names.values())
-            for number in sorted(new & set(clip.labels)):
+            for number in sorted((set(frame.masks or ()) & set(clip.labels)) - given):
                 assert frame.masks is not None
-                try:
+                given.add(number)
+                with contextlib.suppress(PromptError):
                     names[tracker.add(frame.image, stamp, mask=frame.masks[number].full()).id] = number
-                except PromptError:
-                    continue  # too small for the student's cells; it may be larger in a later frame
             tracks = [track for track in tracker.step(frame.image, stamp) if track.id in names]
             yield frame.index, {names[track.id]: crop for track, crop in without_overlap(tracks)}
 
@@ -103,7 +106,8 @@ class StoredResults:
         unknown = found - set(clip.names.values())
         if unknown:
             known = f"has objects {', '.join(clip.names.values())}" if clip.names else "needs one PNG a frame"
-            raise ValueError(f"{self.folder / clip.key} has folders {', '.join(sorted(unknown))}, but {clip.key} {known}")
+            strange = ", ".join(sorted(unknown))
+            raise ValueError(f"{self.folder / clip.key} has folders {strange}, but {clip.key} {known}")
         return clip.names if found else {}
 
 

@@ -179,6 +179,14 @@ def test_davis_with_a_bundle(bundle: Path, tmp_path: Path) -> None:
     assert summary["overall"]["j"] > 0.7
 
 
+def test_an_object_whose_first_mask_is_refused_is_lost(bundle: Path, tmp_path: Path) -> None:
+    root = write_davis(tmp_path / "davis", ["bear"])
+    first = RED.mask() + 2 * BLUE.mask()
+    write_indices(root / "Annotations/480p/bear/00000.png", first[::2, ::2])  # of another size
+    scores = evaluate(tmp_path, bundle, "--davis", root)
+    assert scores["overall"]["j"] == 0
+
+
 def test_davis_with_stored_results(tmp_path: Path) -> None:
     root = write_davis(tmp_path / "davis")
     for name in ("bear", "dogs"):
