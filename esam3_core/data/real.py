@@ -19,6 +19,7 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cup": (("cup",), ("mug", "glass")),
     "bottle": (("bottle",), ("vase",)),
     "wine glass": (("wine glass", "glass"), ()),
+    "wineglass": (("wine glass", "glass"), ()),  # LVIS
     "bowl": (("bowl",), ("plate",)),
     "vase": (("vase",), ("bottle", "glass")),
     "sports ball": (("sports ball", "ball"), ()),
