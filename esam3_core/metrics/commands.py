@@ -63,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     from esam3_core.metrics.provenance import foot, provenance
     from esam3_core.metrics.report import write_json
 
+    for path in (arguments.json, arguments.markdown):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)  # or say that it cannot be, before hours of measuring
     markdown, summary = measure(arguments)
     bundle = _bundle_folder(arguments)
     made_of = provenance(arguments.words, bundle, _measured_on(arguments))
@@ -73,7 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(summary, arguments.json)
     if arguments.markdown:
-        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown, encoding="utf-8")
     return 0
 
