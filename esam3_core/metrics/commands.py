@@ -84,6 +84,10 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The tables and the summary of what the arguments name."""
     if arguments.clip and not (arguments.masks and arguments.concept):
         raise ValueError("--clip needs --masks and --concept: name what the masks show")
+    if arguments.limit < 0:
+        raise ValueError(f"--limit is {arguments.limit}: give a number of pictures, or 0 for all")
+    if arguments.threshold is not None and (arguments.saco or arguments.veval):
+        raise ValueError("--threshold has no say in --saco and --veval: SA-Co's rule counts scores from 0.5 on")
     stored = arguments.predictions or arguments.results
     if bool(arguments.bundle) == bool(stored):
         raise ValueError("name a bundle, or what another program wrote with --predictions or --results, not both")

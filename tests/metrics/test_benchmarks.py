@@ -272,6 +272,9 @@ def test_rendered_clips(bundle: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--saco", "a.json"], "name a bundle"),
+        (["colours", "--coco", "c.json", "--limit", "-3"], "--limit is -3"),
+        (["colours", "--saco", "a.json", "--threshold", "0.3"], "--threshold has no say"),
+        (["--veval", "a.json", "--predictions", "p.json", "--threshold", "0.3"], "--threshold has no say"),
         (["colours", "--davis", "d", "--results", "r"], "not both"),
         (["--coco", "c.json", "--predictions", "p.json"], "--saco or --veval"),
         (["--saco", "a.json", "--results", "r"], "--davis, --lvos or --sav"),
