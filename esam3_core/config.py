@@ -237,23 +237,29 @@ def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     """Build a config from nested dicts; unknown names are errors, missing ones take their default.
 
     Raises:
-        ValueError: for a name the config does not have; the message lists those it has.
+        ValueError: for a name the config does not have; the message lists those it has. For a value of another kind.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__} is made of names and values, not of {values!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(fields)}")
     hints = get_type_hints(cls)
-    built = {name: _build(hints[name], value) for name, value in values.items()}
+    built = {name: _build(name, hints[name], value) for name, value in values.items()}
     return cls(**built)
 
 
-def _build(hint: Any, value: Any) -> Any:
+def _build(name: str, hint: Any, value: Any) -> Any:
     """A value of a YAML file as the type a field is declared with."""
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+    if dataclasses.is_dataclass(hint) and not isinstance(value, hint):  # type: ignore[arg-type]
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is {value!r}: it must be a section, with names and values of its own")
         return from_dict(hint, value)  # type: ignore[type-var, arg-type]
+    if hint in (int, float) and not isinstance(value, (int, float)):
+        raise ValueError(f"{name} is {value!r}: it must be a number, such as 256 or 4.0e-4")
     if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_build(get_args(hint)[0], item) for item in value)
+        return tuple(_build(name, get_args(hint)[0], item) for item in value)
     return value
 
 

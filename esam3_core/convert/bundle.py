@@ -12,7 +12,7 @@ from esam3_core.convert.checkpoint import open_checkpoint
 from esam3_core.convert.official import Imported, convert
 from esam3_core.convert.releases import LICENCE
 from esam3_core.convert.tokenizer import build_clip_tokenizer
-from esam3_core.deploy.export import export_bundle, sha256
+from esam3_core.deploy.export import check_place, export_bundle, sha256
 from esam3_core.nn.student import Student
 
 AS_UPSTREAM = DetectorConfig(min_area=1, duplicate_iou=1.0)
@@ -38,7 +38,9 @@ def import_checkpoint(path: Path, folder: Path, variant: str | None = None, trac
 
     Raises:
         CheckpointError: the file is something else; the message says what it is and what to do.
+        Esam3Error: the folder holds something that is no bundle.
     """
+    check_place(folder)
     imported = convert(open_checkpoint(path), variant, tracker=tracker)
     provenance = {
         "checkpoint": path.name,

@@ -36,14 +36,17 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     from huggingface_hub import logging
 
     from esam3_core.convert.fetch import fetch, hub_licence
+    from esam3_core.deploy.export import check_place
 
     logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, at the end
     release = choose_release(arguments.variant, arguments.weights)
+    out = arguments.out or _home() / release.variant
+    check_place(out)  # before hundreds of megabytes are fetched for it
     print(f"{release.variant}, {release.weights}: {WEIGHTS[release.weights]}\nfrom {release.page}, {release.file}")
     print(f"licence on the hub: {hub_licence(release) or 'unknown'}. {LICENCE}")
     path = fetch(release)
     print(f"checkpoint: {path}")
-    return _import(path, arguments.out or _home() / release.variant, release.variant, arguments.tracker)
+    return _import(path, out, release.variant, arguments.tracker)
 
 
 def run_import(arguments: argparse.Namespace) -> int:

@@ -49,6 +49,7 @@ class Clip:
         labels: object -> what may be said of it.
         absent: phrases known to be true of nothing in it.
         void: index -> bool [H, W] of what is neither object nor background there, or None.
+        names: object -> what the data set calls it, where that is not its number.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Clip:
     labels: Mapping[int, Label]
     absent: tuple[str, ...] = ()
     void: Callable[[int], NDArray[np.bool_] | None] = field(default=lambda _: None)
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frames)

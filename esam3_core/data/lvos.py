@@ -8,11 +8,12 @@ Source: https://lingyihongfd.github.io/lvos.github.io, "LVOS: A Benchmark for Lo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esam3_core.data.clip import Clip, FrameFiles
 from esam3_core.data.davis import indexed_clip
+from esam3_core.data.sample import Label
 
 RATE = 6.0  # frames/s of the pictures that are released
 STEP = 5  # frames from one annotated frame to the next, by name
@@ -59,7 +60,9 @@ class LvosSequences:
         name = self.names[index]
         pictures = sorted((self.folder / "JPEGImages" / name).glob("*.jpg"))
         annotations = sorted((self.folder / "Annotations" / name).glob("*.png"))
-        return indexed_clip(name, pictures, annotations, RATE)
+        clip = indexed_clip(name, pictures, annotations, RATE)
+        # DAVIS asks for what the first frame shows; here objects come later too, and are given where they first show.
+        return replace(clip, labels={number: Label(frozenset()) for number in self.spans[name]})
 
     def span_of(self, clip: Clip) -> dict[int, tuple[int, int]]:
         """Object -> indices in the clip of its first and its last annotated frame."""

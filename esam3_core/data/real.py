@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+from esam3_core.data.lacking import lacking
 from esam3_core.data.sample import Label, Sample
 from esam3_core.scenes.vocabulary import NOUNS
 
@@ -19,6 +20,7 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cup": (("cup",), ("mug", "glass")),
     "bottle": (("bottle",), ("vase",)),
     "wine glass": (("wine glass", "glass"), ()),
+    "wineglass": (("wine glass", "glass"), ()),  # LVIS
     "bowl": (("bowl",), ("plate",)),
     "vase": (("vase",), ("bottle", "glass")),
     "sports ball": (("sports ball", "ball"), ()),
@@ -59,8 +61,10 @@ class RealFolder:
         wanted = {"train": (False,), "val": (True,), "all": (False, True)}[split]
         self.labels = [path for path in labels if _held_out(path) in wanted]
         # Over all pictures: what a data set annotates does not depend on the split.
-        every = (_read(path)["instances"] for path in labels)
-        self.annotated = {item["phrase"] for instances in every for item in instances}
+        self.annotated: set[str] = set()
+        for path in labels:
+            with lacking(path):
+                self.annotated |= {item["phrase"] for item in _read(path)["instances"]}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -124,7 +128,10 @@ def decode(counts: str, size: list[int], height: int, width: int) -> np.ndarray:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or delete it") from error
 
 
 def _held_out(path: Path) -> bool:

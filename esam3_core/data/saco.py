@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from esam3_core.data.lacking import lacking
 from esam3_core.data.pictures import read_picture
 from esam3_core.data.rle import decode_segmentation
 from esam3_core.data.sample import Label, Sample
@@ -52,8 +53,11 @@ class SacoPairs:
         files = [read_json(path, ("images", "annotations")) for path in annotations]
         if not files:
             raise ValueError("no annotations: name one JSON per annotator")
-        instances = [_by_image(file["annotations"]) for file in files]
+        for path, file in zip(annotations, files, strict=True):
+            with lacking(path):
+                _check_entries(file)
         partial = {item["id"] for file in files for item in file["images"] if not item["is_instance_exhaustive"]}
+        instances = [_by_image(file["annotations"]) for file in files]
         everywhere = set.intersection(*({item["id"] for item in file["images"]} for file in files))
         self.pairs: list[PhrasePair] = []
         for item in files[0]["images"]:
@@ -148,6 +152,16 @@ def read_json(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: is it the right annotation file?")
     return dict(data)
+
+
+def _check_entries(data: dict[str, Any]) -> None:
+    """See that every entry has what is read of it later; KeyError for the first that has not."""
+    for item in data["images"]:
+        for name in ("id", "file_name", "text_input", "height", "width", "is_instance_exhaustive"):
+            item[name]
+    for item in data["annotations"]:
+        for name in ("image_id", "segmentation"):
+            item[name]
 
 
 def _by_image(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

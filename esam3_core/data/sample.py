@@ -81,6 +81,9 @@ def _is_unsure(label: Label, phrase: str, noun: str) -> bool:
     """Whether nobody knows if a phrase is true of an instance."""
     if phrase in label.denied:
         return False
+    listed = label.attributed or phrase in label.phrases
+    if phrase == noun and not listed and any(noun_of(known) == noun for known in label.phrases):
+        return True  # a data set that calls it "beer bottle" alone does not say that it is no bottle
     return noun in label.maybe or (phrase != noun and noun in label.phrases and not label.attributed)
 
 

@@ -101,6 +101,9 @@ class SavVideos:
 class SavFrames:
     """The validation or test part, as frames and one PNG per object.
 
+    Objects are numbered from 1 in the order of their folders, whose names begin at 000: in masks packed into one PNG,
+    0 is background.
+
     Args:
         folder: with `JPEGImages_24fps` and `Annotations_6fps`, and a list `sav_val.txt` or `sav_test.txt`.
 
@@ -128,13 +131,15 @@ class SavFrames:
         if not pictures or not objects:
             raise FileNotFoundError(f"pictures or annotations of {name} are missing in {self.folder}: fetch them again")
         place = {path.stem: number for number, path in enumerate(pictures)}
+        folders = dict(enumerate(objects, start=1))
         annotated = sorted({place[mask.stem] for path in objects for mask in path.glob("*.png") if mask.stem in place})
 
         def masks(index: int) -> Mapping[int, CroppedMask]:
-            paths = {number: path / f"{pictures[index].stem}.png" for number, path in enumerate(objects)}
+            paths = {number: path / f"{pictures[index].stem}.png" for number, path in folders.items()}
             crops = {number: CroppedMask.from_full(read_indices(path) > 0) for number, path in paths.items()
                      if path.is_file()}  # fmt: skip
             return {number: crop for number, crop in crops.items() if crop.area}
 
-        labels = {number: Label(frozenset()) for number in range(len(objects))}
-        return Clip(name, FrameFiles(pictures), RATE, tuple(annotated), masks, labels)
+        labels = {number: Label(frozenset()) for number in folders}
+        called = {number: path.name for number, path in folders.items()}
+        return Clip(name, FrameFiles(pictures), RATE, tuple(annotated), masks, labels, names=called)

@@ -21,6 +21,7 @@ class SceneShards:
 
     Raises:
         FileNotFoundError: if the folder holds no shard.
+        ValueError: if one is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,10 +60,13 @@ class SceneShards:
 def _index(shard: Path) -> list[dict[str, tuple[int, int]]]:
     """Offset and size of every part of every sample of a shard."""
     samples: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(shard) as tar:
-        for member in tar:
-            key, _, part = member.name.partition(".")
-            samples.setdefault(key, {})[part] = (member.offset_data, member.size)
+    try:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                key, _, part = member.name.partition(".")
+                samples.setdefault(key, {})[part] = (member.offset_data, member.size)
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{shard} is damaged ({error}): render it again, or delete it") from error
     return [parts for _, parts in sorted(samples.items())]
 
 

@@ -121,8 +121,8 @@ def read_report(path: Path) -> Report:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(report, dict) or not {"frame", "engines", "machine", "backend"} <= set(report):
-            raise ValueError("it lacks frame, engines, machine or backend")
+        if not isinstance(report, dict) or not {"bundle", "frame", "engines", "machine", "backend"} <= set(report):
+            raise ValueError("it lacks bundle, frame, engines, machine or backend")
     except ValueError as error:
         raise ValueError(f"{path} is not a report of `esam3 bench --report`: {error}") from error
     return report

@@ -27,7 +27,9 @@ from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.deploy.optimise import optimise
 from esam3_core.deploy.presets import PER_TRACK
 from esam3_core.nn.student import Student
+from esam3_core.runtime.errors import Esam3Error
 
+CARD = "student.yaml"  # what makes a folder a bundle
 MAX_CONCEPTS = 64  # upper end of the axis of concepts or tracks
 
 
@@ -59,13 +61,15 @@ def export_bundle(
 
     Raises:
         FileNotFoundError: if the tokenizer is missing.
+        Esam3Error: if something lies there that is no bundle; nothing is touched.
     """
+    check_place(folder)
     if not tokenizer.is_file():
         raise FileNotFoundError(f"no tokenizer at {tokenizer}: train one or name another")
     folder.parent.mkdir(parents=True, exist_ok=True)
     student = prepare(student, half)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-        draft = Path(scratch) / folder.name
+        draft = Path(scratch) / "new"
         draft.mkdir()
         graphs = {}
         for graph, spec in graphs_of(student.config).items():
@@ -87,11 +91,36 @@ def export_bundle(
             "provenance": provenance or {},
             "metrics": metrics or {},
         }
-        (draft / "student.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(draft, folder)
+        (draft / CARD).write_text(yaml.safe_dump(card, sort_keys=False))
+        _put_in_place(draft, folder, Path(scratch) / "old")
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """See that a bundle may be written to a folder: nothing else lies there that would be lost.
+
+    Raises:
+        Esam3Error: it is no place for a bundle.
+    """
+    if folder.name in ("", ".."):
+        raise Esam3Error(f"{folder} is where other things lie: name a new folder for the bundle")
+    taken = folder.is_symlink() or (folder.exists() and not folder.is_dir())
+    if taken or (folder.is_dir() and not (folder / CARD).is_file() and any(folder.iterdir())):
+        raise Esam3Error(f"{folder} holds something that is no bundle: name a new folder")
+
+
+def _put_in_place(draft: Path, folder: Path, old: Path) -> None:
+    """Move a new bundle to its folder and what lay there to `old`: two renames, so that hardly a moment is without
+    either, and nothing is deleted before the new one lies there."""
+    check_place(folder)  # again: minutes have passed
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(draft, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
 
 
 def prepare(student: Student, half: bool = True) -> Student:

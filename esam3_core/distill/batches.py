@@ -142,7 +142,7 @@ def collate(
             masks.append(torch.from_numpy(seen.masks[hits]))
             frame.append(index)
     nouns = [noun_cells(seen) for seen, _ in items]
-    labels = [label for seen, _ in items for label in seen.sample.labels]
+    labels = [(label, seen.sample.checked_only) for seen, _ in items for label in seen.sample.labels]
     phrases = batch_phrases([seen.sample for seen, _ in items], rng or np.random.default_rng(0))
     asked = [(own, prompt) for own, (_, prompts) in enumerate(items) for prompt in prompts]
     shown_in = [own if prompt.shown_in is None else prompt.shown_in for own, prompt in asked]
@@ -169,9 +169,11 @@ def collate(
     )
 
 
-def truth_table(labels: Sequence[Label], phrases: Sequence[str]) -> Tensor:
-    """What is known of I instances and P phrases: [I, P], see `naming.label_truth`."""
-    return torch.tensor([label_truth(label, phrases) for label in labels]).float().reshape(len(labels), len(phrases))
+def truth_table(labels: Sequence[tuple[Label, bool]], phrases: Sequence[str]) -> Tensor:
+    """What is known of I instances (label, whether only checked words are known) and P phrases: [I, P], see
+    `naming.label_truth`."""
+    rows = [label_truth(label, phrases, checked_only) for label, checked_only in labels]
+    return torch.tensor(rows).float().reshape(len(labels), len(phrases))
 
 
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:

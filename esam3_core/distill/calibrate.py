@@ -9,6 +9,7 @@ every query's logit and to the presence logit.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,10 +30,14 @@ from esam3_core.nn.text import pad_mask
 
 HIT_IOU = 0.7  # generalised IoU of boxes from which a query has found its instance: about the middle of what cgF1 asks
 DUPLICATE_IOU = 0.5  # from which two queries have found the same; the runtime drops the worse one
+DIGITS = 4  # of a cgF1 that count
 DROPPED = -50.0  # logit of a duplicate
 DENSE = (1.0, 1.5, 2.0, 3.0)  # candidates for the weight of the proposals' logits
 CORRECTIONS = (0.0, 0.5, 1.0)  # candidates for that of the decoder's
 SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,23 @@ def _answer(logits: torch.Tensor, boxes: torch.Tensor, targets: torch.Tensor) ->
 
 
 def fit_shifts(answers: dict[tuple[float, float], Answers]) -> Calibration:
-    """The adjustment with the best cgF1 at a score of 0.5."""
+    """The adjustment with the best cgF1 at a score of 0.5; of equally good ones, that which changes the student least.
+
+    A student that none makes better stays as it is.
+    """
+    before = cg_f1(answers[1.0, 1.0], 0.0, 0.0)
     options = [(cg_f1(a, q, p), *w, float(q), float(p)) for w, a in answers.items() for q, p in product(SHIFTS, SHIFTS)]
-    after, dense, correction, query, presence = max(options)
-    return Calibration(dense, correction, query, presence, cg_f1(answers[1.0, 1.0], 0.0, 0.0), after)
+    after, dense, correction, query, presence = max(options, key=_worth)
+    if round(after, DIGITS) <= round(before, DIGITS):
+        logger.warning("calibration changes nothing: no adjustment of the scores is better than a cgF1 of %.4f", before)
+        return Calibration(1.0, 1.0, 0.0, 0.0, before, before)
+    return Calibration(dense, correction, query, presence, before, after)
+
+
+def _worth(option: tuple[float, ...]) -> tuple[float, ...]:
+    """By what (cgF1, weight of proposals, share of correction, shift of queries, shift of presence) are compared."""
+    after, dense, correction, query, presence = option
+    return round(after, DIGITS), -abs(query) - abs(presence), -abs(dense - 1), correction
 
 
 def cg_f1(answers: Answers, query: float, presence: float) -> float:

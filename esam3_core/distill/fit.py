@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.distill.activations import forget_activations
+from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.drafts import write_whole
 from esam3_core.distill.loading import Loader
 from esam3_core.distill.norm_statistics import NormStatistics
@@ -221,7 +222,7 @@ class Fit:
         self.log.picture(self.folder / "samples.png", self.step)
 
     def _resume(self) -> None:
-        state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = load_checkpoint(self.checkpoint)
         student, helpers = self.stage.student, self.stage.helpers
         student.load_state_dict(shared(state["student"], student.state_dict()))
         helpers.load_state_dict(shared(state.get("helpers", {}), helpers.state_dict()))

@@ -99,7 +99,8 @@ def mask_losses(
     mask_sum = out.pixels.sum() * 0.0
     dice_sum = out.pixels.sum() * 0.0
     drawn = range(len(pairs)) if out.drawn is None else out.drawn.tolist()
-    for row, pixels in zip(drawn, out.pixels.split(1), strict=True):
+    for place, row in enumerate(drawn):  # none at all where no prompt of a batch has an instance
+        pixels = out.pixels[place : place + 1]
         chosen, instances = pairs[row]
         if not len(chosen):
             continue

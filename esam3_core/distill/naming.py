@@ -22,10 +22,15 @@ EDGE = 0.3  # a token speaks for an instance that covers this share of what it c
 UNKNOWN = -1.0
 
 
-def label_truth(label: Label, phrases: Sequence[str]) -> list[float]:
-    """For each phrase: 1 where it is true of an instance, 0 where it is not, -1 where nobody knows."""
-    answers = (says(label, phrase) for phrase in phrases)
-    return [UNKNOWN if answer is None else float(answer) for answer in answers]
+def label_truth(label: Label, phrases: Sequence[str], checked_only: bool = False) -> list[float]:
+    """For each phrase: 1 where it is true of an instance, 0 where it is not, -1 where nobody knows.
+
+    Args:
+        checked_only: the label says nothing about words that it does not mention (see `Sample`). What it denies are
+            then answers to other questions about the picture, and some may have been about the same thing.
+    """
+    answers = [says(label, phrase) for phrase in phrases]
+    return [UNKNOWN if answer is None or (checked_only and not answer) else float(answer) for answer in answers]
 
 
 def batch_phrases(samples: Sequence[Sample], rng: np.random.Generator) -> list[str]:

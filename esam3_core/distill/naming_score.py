@@ -40,7 +40,7 @@ def naming_score(
         logits = student.detector.align.logits(p16.flatten(2).transpose(1, 2), summary)[0]  # [N, nouns]
         said = (torch.from_numpy(instance_cells(seen)).flatten(1) @ logits).argmax(1)  # [n]
         for label, noun in zip(seen.sample.labels, said.tolist(), strict=True):
-            truth = label_truth(label, NOUNS)
+            truth = label_truth(label, NOUNS, seen.sample.checked_only)
             if 1.0 not in truth or truth[noun] < 0:  # nothing to say, or nobody knows
                 continue
             own = NOUNS[truth.index(1.0)]

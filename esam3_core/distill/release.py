@@ -13,9 +13,10 @@ from esam3_core.config import DistillConfig, from_dict, to_dict
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
-from esam3_core.deploy.export import export_bundle, sha256
+from esam3_core.deploy.export import check_place, export_bundle, sha256
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, collect, fit_shifts
+from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.commands import read_config, read_run
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
@@ -30,13 +31,14 @@ def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
 
     Raises:
         FileNotFoundError: if the folder holds no checkpoint.
+        ValueError: if it is damaged.
     """
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: train first with `esam3 distill stage3`")
     config = read_config(folder / "config.yaml")
     student = Student(config.student)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = load_checkpoint(checkpoint)
     start_from(student, checkpoint)
     return student.eval(), config, int(state["step"])
 
@@ -55,7 +57,7 @@ def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: train the memory first with `esam3 distill stage2`")
     config = read_run(folder / "config.yaml", Stage2Config)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = load_checkpoint(checkpoint)
     weights: dict[str, torch.Tensor] = state["average"]
     own = student.state_dict()
     for key, value in own.items():
@@ -91,7 +93,9 @@ def release(
 
     Raises:
         ValueError: if the student has a memory that no run has trained.
+        Esam3Error: if `out` holds something that is no bundle.
     """
+    check_place(out)
     student, config, steps = load_run(folder)
     if memory is None and student.memory is not None:
         raise ValueError(f"the memory of {folder} has not learnt anything: add --memory with a run of stage 2")

@@ -25,6 +25,7 @@ from esam3_core.data.skips import Tolerant
 from esam3_core.deploy.weights import ADDED, load_weights
 from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
+from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
 from esam3_core.distill.naming import naming_loss
 from esam3_core.distill.samples import draw_samples
@@ -199,17 +200,21 @@ def start_from(student: Student, start: Path) -> None:
     student has none.
 
     Raises:
-        ValueError: any other weight is missing.
+        ValueError: any other weight is missing or has another shape, or the file is no checkpoint.
     """
     checkpoint = start / "last.pt" if (start / "last.pt").is_file() else start
     if checkpoint.is_dir():
         load_weights(student, checkpoint)
         return
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    weights = load_checkpoint(checkpoint)["average"]
     own = student.state_dict()
     lacking = [name for name in own if name not in weights and not name.startswith(ADDED)]
     if lacking:
         raise ValueError(f"{checkpoint} lacks {lacking[0]}: it was trained with another student section")
+    other = [n for n in own if n in weights and not n.startswith(ADDED) and weights[n].shape != own[n].shape]
+    if other:
+        shapes = f"{list(weights[other[0]].shape)}, not {list(own[other[0]].shape)}"
+        raise ValueError(f"{other[0]} of {checkpoint} has shape {shapes}: it was trained with another student section")
     known = {
         name: value for name, value in weights.items()
         if name in own and not (name.startswith(ADDED) and value.shape != own[name].shape)

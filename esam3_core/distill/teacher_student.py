@@ -15,6 +15,7 @@ from esam3_core.config import StudentConfig, from_dict
 from esam3_core.config_fit import TeacherConfig
 from esam3_core.convert.tokenizer import build_clip_tokenizer
 from esam3_core.deploy.weights import load_weights
+from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.commands import read_values
 from esam3_core.distill.teacher import (
     ClipOutputs,
@@ -81,7 +82,7 @@ class StudentTeacher(Teacher):
             )
         run = read_values(described)  # of any stage
         student = Student(from_dict(StudentConfig, run.get("student", {})))
-        student.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
+        student.load_state_dict(load_checkpoint(checkpoint)["average"])
         return cls(student, _tokenizer(run, checkpoint.parent), config.size)
 
     def to(self, device: torch.device) -> StudentTeacher:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from esam3_core.data.clip import Clip
 from esam3_core.data.davis import DavisSequences
+from esam3_core.data.lacking import lacking
 from esam3_core.data.lvos import LvosSequences
 from esam3_core.data.saco import SacoPairs
 from esam3_core.data.sav import SavFrames
@@ -38,7 +39,8 @@ def run_saco(student: Student | None, arguments: argparse.Namespace) -> Result:
     pairs = SacoPairs(arguments.saco, _folder(arguments))
     wanted = [pairs.pairs[index] for index in chosen(len(pairs.pairs), arguments.limit)]
     if student is None:
-        answers = _by_pair(_read_list(arguments.predictions), {pair.id for pair in pairs.pairs})
+        stored = _read_list(arguments.predictions, "image_id", "score", "segmentation")
+        answers = _by_pair(stored, {pair.id for pair in pairs.pairs})
     else:
         answers = answer_pictures(student, pairs, wanted)
     scores = saco_scores([judged(pair, answers.get(pair.id, ())) for pair in wanted])
@@ -53,7 +55,8 @@ def run_veval(student: Student | None, arguments: argparse.Namespace) -> Result:
     indices = chosen(len(videos), arguments.limit)
     ids = {videos.videos[index]["id"] for index in indices}
     if student is None:
-        answers = [item for item in _read_list(arguments.predictions) if item["video_id"] in ids]
+        stored = _read_list(arguments.predictions, "video_id", "category_id", "score", "segmentations")
+        answers = [item for item in stored if item["video_id"] in ids]
     else:
         answers = answer_videos(student, videos, indices)
     scores = score_videos([pair for pair in videos.pairs if pair.video in ids], answers, sizes)
@@ -67,7 +70,7 @@ def run_objects(student: Student | None, arguments: argparse.Namespace) -> Resul
     objects: dict[str, ObjectScores] = {}
     for clip, frames in tqdm(list(_sequences(arguments)), unit="clip", desc="follow"):
         scores = measure_clip(clip, found(clip), frames)
-        objects |= {f"{clip.key}_{number}": one for number, one in scores.items()}
+        objects |= {f"{clip.key}_{clip.names.get(number, number)}": one for number, one in scores.items()}
     overall = mean_scores(list(objects.values()))
     rows = {"**all objects**": overall, **objects}
     cells = {name: [100 * value for value in (one.j_and_f, one.j, one.j_recall, one.j_decay, one.f, one.f_recall,
@@ -166,12 +169,19 @@ def _folder(arguments: argparse.Namespace) -> Path:
     return Path(arguments.pictures)
 
 
-def _read_list(path: Path) -> list[dict[str, Any]]:
+def _read_list(path: Path, *wanted: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"no predictions at {path}: give the JSON that your program wrote")
-    items = json.loads(path.read_bytes())
+    try:
+        items = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): give what your program wrote") from error
     if not isinstance(items, list):
         raise ValueError(f"{path} is no list of predictions: give COCO's results format")
+    with lacking(path):
+        for item in items:
+            for name in wanted:
+                item[name]
     return items
 
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,13 @@ def read_masks(path: Path) -> SparseMasks:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no masks at {path}: give an .npz with frames, shape and bits")
+    try:
+        return _read_npz(path)
+    except (EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is empty, cut short or no .npz ({error}): write it again") from error
+
+
+def _read_npz(path: Path) -> SparseMasks:
     with np.load(path) as data:
         missing = {"frames", "shape", "bits"} - set(data.files)
         if missing:

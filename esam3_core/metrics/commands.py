@@ -63,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     from esam3_core.metrics.provenance import foot, provenance
     from esam3_core.metrics.report import write_json
 
+    for path in (arguments.json, arguments.markdown):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)  # or say that it cannot be, before hours of measuring
     markdown, summary = measure(arguments)
     bundle = _bundle_folder(arguments)
     made_of = provenance(arguments.words, bundle, _measured_on(arguments))
@@ -73,7 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(summary, arguments.json)
     if arguments.markdown:
-        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown, encoding="utf-8")
     return 0
 
@@ -82,6 +84,10 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The tables and the summary of what the arguments name."""
     if arguments.clip and not (arguments.masks and arguments.concept):
         raise ValueError("--clip needs --masks and --concept: name what the masks show")
+    if arguments.limit < 0:
+        raise ValueError(f"--limit is {arguments.limit}: give a number of pictures, or 0 for all")
+    if arguments.threshold is not None and (arguments.saco or arguments.veval):
+        raise ValueError("--threshold has no say in --saco and --veval: SA-Co's rule counts scores from 0.5 on")
     stored = arguments.predictions or arguments.results
     if bool(arguments.bundle) == bool(stored):
         raise ValueError("name a bundle, or what another program wrote with --predictions or --results, not both")

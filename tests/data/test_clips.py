@@ -18,7 +18,7 @@ from esam3_core.data.pictures import read_indices, write_indices
 from esam3_core.data.sav import SavFrames, SavVideos
 from esam3_core.data.scene_clips import SceneClips
 from esam3_core.data.veval import SacoVideos
-from tests.data.trees import BLUE, RED, jpg, moved, write_davis, write_lvos, write_sav, write_veval
+from tests.data.trees import BLUE, RED, jpg, moved, write_davis, write_lvos, write_sav, write_sav_val, write_veval
 from tests.drawn_data import SIZE, Thing, draw_things, write_shard
 
 
@@ -80,17 +80,10 @@ def test_a_wrong_masklet_is_counted_and_the_others_stay(sav: Path, tmp_path: Pat
 
 
 def test_sav_val_has_one_png_per_object(tmp_path: Path) -> None:
-    for index in range(9):
-        path = tmp_path / "JPEGImages_24fps/vid" / f"{index:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(jpg([moved(RED, index), BLUE]))
-        if index % 4 == 0:
-            for number, thing in (("000", moved(RED, index)), ("001", BLUE)):
-                write_indices(tmp_path / "Annotations_6fps/vid" / number / path.with_suffix(".png").name, thing.mask())
-    (tmp_path / "sav_val.txt").write_text("vid\n")
-    clip = SavFrames(tmp_path)[0]
-    assert clip.annotated == (0, 4, 8) and set(clip.labels) == {0, 1}
-    np.testing.assert_array_equal(clip.masks(4)[0].full(), moved(RED, 4).mask() > 0)
+    clip = SavFrames(write_sav_val(tmp_path, count=9))[0]
+    assert clip.annotated == (0, 4, 8) and set(clip.labels) == {1, 2}  # 0 would be background in a packed PNG
+    assert clip.names == {1: "000", 2: "001"}
+    np.testing.assert_array_equal(clip.masks(4)[1].full(), moved(RED, 4).mask() > 0)
     with pytest.raises(FileNotFoundError, match="sav_val or sav_test"):
         SavFrames(tmp_path / "nothing")
 
@@ -135,6 +128,7 @@ def test_lvos_annotates_every_fifth_frame_of_each_span(tmp_path: Path) -> None:
     clip = sequences[0]
     assert clip.annotated == (0, 5, 10, 15, 20)
     assert sequences.spans["AbC123"] == {1: Span(1, 21), 2: Span(6, 21)}
+    assert set(clip.labels) == {1, 2} and set(clip.masks(0)) == {1} and set(clip.masks(5)) == {1, 2}
     with pytest.raises(FileNotFoundError, match="test_meta"):
         LvosSequences(tmp_path, "test")
     (tmp_path / "valid_meta.json").write_text('{"videos": {"a": {}}}')

@@ -227,6 +227,14 @@ def test_a_mug_nobody_looked_for_may_be_a_cup(tmp_path: Path) -> None:
     assert "mug" not in sample.absent
 
 
+def test_lvis_has_wine_glasses_in_one_word(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpg([RED]))
+    items = [{"image_id": 5, "category_id": 1, "segmentation": rle(RED.mask())}]
+    image = {"id": 5, "coco_url": "http://images.cocodataset.org/val2017/a.jpg"}
+    sample = LvisPictures(coco_file(tmp_path / "lvis.json", [image], items, ["wineglass"]), tmp_path)[0]
+    assert sample.labels[0].phrases == {"wineglass", "wine glass", "glass"}
+
+
 def test_broken_annotation_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps({"images": []}))
     with pytest.raises(ValueError, match="lacks annotations, categories"):

@@ -81,14 +81,30 @@ def write_sav(folder: Path, name: str, frames: int, kinds: Sequence[str] = ("man
     return folder
 
 
-def write_indexed(folder: Path, annotations: Path, count: int, step: int = 1, first: int = 0, digits: int = 5) -> None:
-    """A sequence with a red ball (1) that moves and a blue box (2), and a strip of void."""
+def write_sav_val(root: Path, name: str = "vid", count: int = 21) -> Path:
+    """Frames at 24/s, every fourth annotated: a red ball (000) that moves and a blue box (001), one PNG each."""
+    for index in range(count):
+        path = root / "JPEGImages_24fps" / name / f"{index:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpg([moved(RED, index), BLUE]))
+        if index % 4 == 0:
+            for number, thing in (("000", moved(RED, index)), ("001", BLUE)):
+                write_indices(root / "Annotations_6fps" / name / number / f"{index:05d}.png", thing.mask())
+    (root / "sav_val.txt").write_text(f"{name}\n")
+    return root
+
+
+def write_indexed(
+    folder: Path, annotations: Path, count: int, step: int = 1, first: int = 0, digits: int = 5, late: int = 0
+) -> None:
+    """A sequence with a red ball (1) that moves and a blue box (2) from frame `late` on, and a strip of void."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         name = f"{first + index:0{digits}d}"
-        (folder / f"{name}.jpg").write_bytes(jpg([moved(RED, 2 * index), BLUE]))
+        there = index >= late
+        (folder / f"{name}.jpg").write_bytes(jpg([moved(RED, 2 * index), *([BLUE] if there else [])]))
         if index % step == 0:
-            numbers = moved(RED, 2 * index).mask() + 2 * BLUE.mask()
+            numbers = moved(RED, 2 * index).mask() + 2 * BLUE.mask() * there
             numbers[-3:] = 255
             write_indices(annotations / f"{name}.png", numbers)
 
@@ -102,9 +118,9 @@ def write_davis(root: Path, names: Sequence[str] = ("bear", "dogs"), count: int 
 
 
 def write_lvos(root: Path, name: str = "AbC123", count: int = 21) -> Path:
-    """Annotated every fifth frame, frames counted from 1."""
+    """Annotated every fifth frame, frames counted from 1; the blue box comes in the sixth."""
     folder = root / "valid"
-    write_indexed(folder / "JPEGImages" / name, folder / "Annotations" / name, count, step=5, first=1, digits=8)
+    write_indexed(folder / "JPEGImages" / name, folder / "Annotations" / name, count, step=5, first=1, digits=8, late=5)
     span = {"frame_range": {"start": "1", "end": str(count), "frame_nums": str((count - 1) // 5 + 1)}}
     late = {"frame_range": {"start": "6", "end": str(count), "frame_nums": str((count - 1) // 5)}}
     (root / "valid_meta.json").write_text(json.dumps({"videos": {name: {"objects": {"1": span, "2": late}}}}))

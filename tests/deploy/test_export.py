@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from esam3_core.deploy.graphs import GRAPHS, example_inputs
 from esam3_core.deploy.half import round_to_half, store_half
 from esam3_core.nn.student import Student
 from esam3_core.nn.trunk import Trunk
+from esam3_core.runtime.errors import Esam3Error
 
 
 @pytest.mark.parametrize("concepts", [1, 2, 5])
@@ -179,3 +181,52 @@ def test_without_a_tokenizer_nothing_is_written(tiny_student: Student, tmp_path:
     with pytest.raises(FileNotFoundError, match="train one or name another"):
         export_bundle(tiny_student, tmp_path / "none.json", tmp_path / "bundle", "tiny", [])
     assert not list(tmp_path.iterdir())
+
+
+def _photos(place: Path) -> None:
+    place.mkdir()
+    (place / "holiday.jpg").write_text("dear")
+
+
+def _file(place: Path) -> None:
+    place.write_text("dear")
+
+
+def _link(place: Path) -> None:
+    target = place.with_name("elsewhere")
+    target.mkdir()
+    (target / "student.yaml").write_text("dear")
+    place.symlink_to(target)
+
+
+@pytest.mark.parametrize("occupy", [_photos, _file, _link])
+def test_what_is_no_bundle_is_never_replaced(
+    occupy: Callable[[Path], None], tiny_student: Student, tiny_text: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(export, "prepare", lambda *_: pytest.fail("it worked for minutes before it refused"))
+    occupy(tmp_path / "there")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(Esam3Error, match="holds something that is no bundle: name a new folder"):
+        export_bundle(tiny_student, tiny_text / "tokenizer.json", tmp_path / "there", "tiny", [])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", [".", "..", "/"])
+def test_a_bundle_needs_a_folder_with_a_name(place: str) -> None:
+    with pytest.raises(Esam3Error, match="name a new folder"):
+        export.check_place(Path(place))
+
+
+def test_new_and_empty_folders_and_old_bundles_may_be_written_to(tiny_bundle: Path, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "new" / "deeper", tiny_bundle):
+        export.check_place(place)
+
+
+def test_the_old_bundle_comes_back_if_the_new_one_cannot_be_put_in_place(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "student.yaml").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        export._put_in_place(tmp_path / "vanished", folder, tmp_path / "old")
+    assert (folder / "student.yaml").read_text() == "old"

@@ -216,3 +216,16 @@ def test_a_frozen_encoder_changes_nothing_of_itself(tiny_run: DistillConfig) -> 
     assert all(p.grad is None for p in stage.student.image_encoder.parameters())
     assert all(torch.equal(v, before[n]) for n, v in stage.student.image_encoder.state_dict().items())
     assert any(p.grad is not None for p in stage.student.detector.parameters())
+
+
+def test_a_batch_in_which_no_prompt_finds_anything_trains_all_the_same(tiny_run: DistillConfig) -> None:
+    stage = Stage3(tiny_run)
+    stage.parameters()
+    batch = stage.batches(0).batch(0)
+    nothing = {name: [rows[:0] for rows in getattr(batch, name)] for name in ("boxes", "masks")}
+    stage.train_mode(0)
+    total, terms = stage.loss(dataclasses.replace(batch, **nothing))
+    total.backward()
+    assert torch.isfinite(total) and terms["mask"] == terms["dice"] == 0
+    pixels = stage.student.detector.pixels
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pixels.parameters())

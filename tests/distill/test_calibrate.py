@@ -29,6 +29,20 @@ def test_a_student_that_is_unsure_of_itself_is_made_sure() -> None:
     assert found.query + 1e-9 > 0.85
 
 
+def test_a_student_that_finds_nothing_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    hopeless = unsure_answers()
+    hopeless.right[:] = False
+    found = fit_shifts({(3.0, 0.0): hopeless, (1.0, 1.0): hopeless})
+    assert found == Calibration(1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    assert "calibration changes nothing" in caplog.text
+
+
+def test_of_equally_good_adjustments_the_smallest_is_taken() -> None:
+    found = fit_shifts({(weight, share): unsure_answers() for weight in (3.0, 1.0) for share in (0.0, 1.0)})
+    assert found.cg_f1_after == pytest.approx(1.0)
+    assert (found.dense, found.correction, found.query, found.presence) == (1.0, 1.0, 1.0, 0.0)
+
+
 def test_a_presence_that_denies_everything_is_lifted() -> None:
     answers = unsure_answers()
     answers.logits += 4.0

@@ -32,6 +32,25 @@ def test_nobody_knows_what_a_data_set_does_not_tell():
     assert label_truth(SOME_CUP, asked) == [1, -1, 0, -1, -1]
 
 
+def test_an_instance_called_by_a_longer_name_may_bear_the_noun_that_ends_it():
+    assert label_truth(Label(frozenset({"beer bottle"})), ["bottle", "cup"]) == [-1, 0]
+    assert label_truth(Label(frozenset({"red cup"}), attributed=True), ["cup"]) == [0]  # would be listed
+
+
+def test_where_only_checked_words_are_known_nothing_is_denied():
+    one, other = Label(frozenset({"cup"}), denied=frozenset({"red cup"})), Label(frozenset({"red cup"}))
+    assert label_truth(one, ["cup", "red cup", "fork"], checked_only=True) == [1, -1, -1]
+    assert label_truth(other, ["cup", "red cup", "fork"], checked_only=True) == [-1, 1, -1]
+
+
+def test_a_batch_of_such_pictures_denies_no_name(tiny_run: DistillConfig):
+    masks, boxes = np.ones((1, 16, 16), np.float32), np.array([[0.5, 0.5, 1, 1]], np.float32)
+    checked = replace(sample(Label(frozenset({"red cup"}), denied=frozenset({"cup"}))), checked_only=True)
+    seen = View(np.zeros((64, 64, 3), np.uint8), masks, boxes, np.zeros((16, 16), np.float32), checked)
+    batch = collate([(seen, [Prompt("red cup", "red cup", (0,))])], Stage3(tiny_run).tokenizer)
+    assert (batch.instance_nouns == -1).all() and batch.instance_phrases.tolist() == [[1]]
+
+
 def test_phrases_of_a_batch_are_those_with_attributes_true_and_false_ones():
     samples = [sample(RED_MUG, SOME_CUP, absent=("blue mug", "fork")), sample()]
     assert batch_phrases(samples, np.random.default_rng(0)) == ["blue mug", "red cup", "red mug"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tests.data.trees import (
     saco_file,
     write_davis,
     write_lvos,
+    write_sav_val,
     write_veval,
 )
 from tests.drawn_data import SIZE, Thing, write_real_folder, write_shard
@@ -177,6 +179,14 @@ def test_davis_with_a_bundle(bundle: Path, tmp_path: Path) -> None:
     assert summary["overall"]["j"] > 0.7
 
 
+def test_an_object_whose_first_mask_is_refused_is_lost(bundle: Path, tmp_path: Path) -> None:
+    root = write_davis(tmp_path / "davis", ["bear"])
+    first = RED.mask() + 2 * BLUE.mask()
+    write_indices(root / "Annotations/480p/bear/00000.png", first[::2, ::2])  # of another size
+    scores = evaluate(tmp_path, bundle, "--davis", root)
+    assert scores["overall"]["j"] == 0
+
+
 def test_davis_with_stored_results(tmp_path: Path) -> None:
     root = write_davis(tmp_path / "davis")
     for name in ("bear", "dogs"):
@@ -201,7 +211,7 @@ def test_the_first_and_the_last_frame_do_not_count(tmp_path: Path) -> None:
         measure_clip(clip, [(1, {7: right[1][1]})], inner_frames(clip))
 
 
-def test_lvos_measures_each_object_in_its_span(tmp_path: Path, bundle: Path) -> None:
+def test_lvos_measures_each_object_in_its_span(tmp_path: Path) -> None:
     root = write_lvos(tmp_path / "lvos")
     for index in (5, 10, 15):
         truth = moved(RED, 2 * index).mask() + 2 * BLUE.mask() * (index > 5)
@@ -209,6 +219,33 @@ def test_lvos_measures_each_object_in_its_span(tmp_path: Path, bundle: Path) -> 
         write_indices(tmp_path / "found" / "AbC123" / f"{index + 1:08d}.png", truth)
     summary = evaluate(tmp_path, "--lvos", root, "--results", tmp_path / "found")
     assert summary["overall"]["j"] == 1  # the second object's first frame is number 6, so that one does not count
+
+
+def test_lvos_objects_that_come_later_are_followed(tmp_path: Path, bundle: Path) -> None:
+    summary = evaluate(tmp_path, bundle, "--lvos", write_lvos(tmp_path / "lvos"))
+    assert set(summary["objects"]) == {"AbC123_1", "AbC123_2"}
+    assert all(one["j"] > 0.7 for one in summary["objects"].values())
+
+
+def test_sav_with_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    summary = evaluate(tmp_path, bundle, "--sav", write_sav_val(tmp_path / "sav_val"))
+    assert set(summary["objects"]) == {"vid_000", "vid_001"} and summary["overall"]["j"] > 0.7
+
+
+def test_sav_with_stored_results_in_folders_and_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_sav_val(tmp_path / "sav_val")
+    official = root / "Annotations_6fps"
+    for index in range(0, 21, 4):
+        write_indices(tmp_path / "packed/vid" / f"{index:05d}.png", moved(RED, index).mask() + 2 * BLUE.mask())
+    for found in (official, tmp_path / "packed"):
+        summary = evaluate(tmp_path, "--sav", root, "--results", found)
+        assert set(summary["objects"]) == {"vid_000", "vid_001"} and summary["overall"]["j_and_f"] == 1
+    command = ["eval", "--sav", str(root), "--results", str(tmp_path / "found")]
+    shutil.copytree(official, tmp_path / "found")
+    (tmp_path / "found/vid/001/00008.png").unlink()
+    assert main(command) == 2 and "001/00008.png is missing" in capsys.readouterr().err
+    (tmp_path / "found/vid/001").rename(tmp_path / "found/vid/7")
+    assert main(command) == 2 and "has folders 7, but vid has objects 000, 001" in capsys.readouterr().err
 
 
 def test_rendered_clips(bundle: Path, tmp_path: Path) -> None:
@@ -235,6 +272,9 @@ def test_rendered_clips(bundle: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--saco", "a.json"], "name a bundle"),
+        (["colours", "--coco", "c.json", "--limit", "-3"], "--limit is -3"),
+        (["colours", "--saco", "a.json", "--threshold", "0.3"], "--threshold has no say"),
+        (["--veval", "a.json", "--predictions", "p.json", "--threshold", "0.3"], "--threshold has no say"),
         (["colours", "--davis", "d", "--results", "r"], "not both"),
         (["--coco", "c.json", "--predictions", "p.json"], "--saco or --veval"),
         (["--saco", "a.json", "--results", "r"], "--davis, --lvos or --sav"),
