@@ -10,6 +10,8 @@ from esam3_core.config import NodeConfig
 
 PLAUSIBLE_AGE = (-1.0, 60.0)  # s: outside, stamps come from another clock and say nothing about delay
 
+CLOCK_STEP = 1.0  # s: between two messages on /clock, at most
+
 
 @dataclass(frozen=True)
 class Admission:
@@ -42,7 +44,7 @@ class Gate:
         low, high = PLAUSIBLE_AGE
         same_clock = low <= now - stamp <= high
         age = now - stamp if same_clock else waited
-        stamp = stamp or now - waited
+        stamp = stamp or self._arrival(now - waited)
         if self._last is None or stamp < self._last:
             self._due = -math.inf  # before any refusal: if this frame is stale, the next ones are due all the same
         self._last = stamp
@@ -50,6 +52,12 @@ class Gate:
         if not refused and config.max_rate:
             refused = self._limit(stamp, 1.0 / config.max_rate)
         return Admission(refused, stamp, same_clock)
+
+    def _arrival(self, at: float) -> float:
+        """A stamp for an image without one. `/clock` advances in steps, the wait does not: a little back is no jump."""
+        if self._last is not None and self._last - CLOCK_STEP <= at < self._last:
+            return self._last
+        return at
 
     def _limit(self, stamp: float, period: float) -> str:
         # Stamps jitter: a frame that comes a fifth of a period early is still the one that was due.

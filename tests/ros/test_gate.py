@@ -70,3 +70,12 @@ def test_a_stamp_that_goes_back_is_due_again_even_if_that_first_frame_was_refuse
     # A bag loops: its first image comes before /clock has jumped back, and looks ten seconds old.
     assert gate.admit(lap[0], lap[-1] + 0.02, 0.01, config).refused == "stale"
     assert admitted(lap[1:]) == pytest.approx(first, abs=1)
+
+
+def test_images_without_a_stamp_never_go_back_while_the_clock_advances_in_steps():
+    """The node's clock stands still for 25 ms at a time, while a frame waits for 0 to 20 ms."""
+    gate, rng = Gate(), np.random.default_rng(0)
+    clock = np.floor(np.arange(0, 4, 1 / 30) / 0.025) * 0.025 + 1000
+    stamps = [gate.admit(0.0, now, rng.uniform(0, 0.02), NodeConfig()).stamp for now in clock]
+    assert (np.diff(stamps) >= 0).all()
+    assert gate.admit(0.0, 900.0, 0.0, NodeConfig()).stamp == 900.0  # the simulation was reset
