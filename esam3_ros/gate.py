@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from esam3_core.config import NodeConfig
 
 PLAUSIBLE_AGE = (-1.0, 60.0)  # s: outside, stamps come from another clock and say nothing about delay
-
 CLOCK_STEP = 1.0  # s: between two messages on /clock, at most
 
 
