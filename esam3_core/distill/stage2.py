@@ -19,6 +19,7 @@ from esam3_core.data.sav import SavVideos
 from esam3_core.data.scene_clips import SceneClips
 from esam3_core.data.still_clips import StillClips
 from esam3_core.deploy.graphs_memory import memory_of
+from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.stage2_batches import ClipBatch, Stage2Batches
 from esam3_core.distill.stage2_cache import ClipCache
@@ -130,7 +131,7 @@ def remember_from(student: Student, folder: Path) -> None:
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: set memory_start to a run of stage 2, or to nothing")
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    weights = load_checkpoint(checkpoint)["average"]
     memory = {name.removeprefix("memory."): value for name, value in weights.items() if name.startswith("memory.")}
     try:
         memory_of(student).load_state_dict(memory)
