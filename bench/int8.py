@@ -7,7 +7,7 @@
 
 The graph is the one that `esam3 build --precision int8` gives to TensorRT, with its quantise and dequantise nodes;
 ONNX Runtime computes what they say, at a quarter of the speed. Ranges are measured on pictures of SHARDS. Every product
-with a weight is quantised, which is more than the `loop` gate lets pass.
+with a weight is quantised, which is more than the `typed` gate lets pass.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from esam3_core.distill.drafts import draft
+from esam3_core.runtime.draft import draft
 
 Record = dict[str, np.ndarray]
 

@@ -1,32 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are written whole or not at all, also where several processes write into one folder."""
+"""Drafts of files in folders that several processes fill, and text files that are written whole."""
 
 from __future__ import annotations
 
 import os
 import random
-import socket
 import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from esam3_core.runtime.draft import draft
+
 STALE = 3600.0  # s without a write after which a draft belongs to nobody any more
-
-
-@contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """A file to write; it takes the place of `path` when the block ends, and goes away if the block fails.
-
-    No other process, on whatever machine, has a draft of that name.
-    """
-    own = path.with_name(f"{path.stem}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield own
-        os.replace(own, path)
-    finally:
-        own.unlink(missing_ok=True)  # a full disk must not stay full of half a file
 
 
 def remove_stale(folder: Path) -> None:

@@ -25,9 +25,10 @@ from tqdm import tqdm
 from esam3_core.config_stage2 import ClipSourceConfig
 from esam3_core.data.clip import Clip, ClipFrame, Clips
 from esam3_core.data.skips import BAD_DATA, Skips
-from esam3_core.distill.drafts import draft, own_order, remove_stale
+from esam3_core.distill.drafts import own_order, remove_stale
 from esam3_core.distill.teacher import Teacher, fingerprint
 from esam3_core.nn.student import ImageEncoder
+from esam3_core.runtime.draft import draft
 from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.preprocess import resize_frame
 

@@ -7,11 +7,9 @@ another.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esam3_core.runtime.bundle import Bundle
+from esam3_core.runtime.draft import draft
 from esam3_core.runtime.errors import MemoryFileError
 from esam3_core.runtime.exemplars import Shown
 from esam3_core.runtime.masks import CroppedMask
@@ -150,18 +149,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 def _replace(path: Path, data: bytes) -> None:
     """Put `data` where `path` is in one step, after it has reached the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not from tempfile, whose files are for their owner alone: who may read a memory is for the umask to say.
-    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with name.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            name.unlink()
-        raise
+    with draft(path) as own, own.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _digest(text: str, arrays: dict[str, Array]) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from esam3_core.config import DistillConfig
-from esam3_core.distill.drafts import STALE, draft, remove_stale, write_whole
+from esam3_core.distill.drafts import STALE, remove_stale, write_whole
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.run_log import RunLog
+from esam3_core.runtime.draft import draft
 
 
 @contextmanager
