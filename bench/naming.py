@@ -5,7 +5,8 @@
 
 RUN is the folder of a stage 3 run, its checkpoint, or the folder of a bundle. Every instance of a whole picture whose
 noun is in the vocabulary is asked which of all nouns the alignment of its image tokens prefers; chance is one in
-eighteen. `mean of nouns` weighs every noun the same. A detector cannot name better than this.
+eighteen. `mean of nouns` weighs every noun the same; `closest` asks that "mug", not only "cup", wins over what a mug is
+not. A detector cannot name better than this.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def main() -> None:
             name: naming_score(opened.student, opened.tokenizer, source, opened.size, arguments.limit)
             for name, source in sources.items()
         }
-    head = ["run", *(f"{name}, {what}" for name in sources for what in ("instances", "right %", "mean of nouns %"))]
+    head = ["run", *(f"{name}, {what}" for name in sources for what in ("instances", "right %", "mean of nouns %", "closest %"))]
     table = {
-        run: [v for part in parts.values() for v in (int(part["instances"]), part["right"], part["mean"])]
+        run: [v for part in parts.values() for v in (int(part["instances"]), part["right"], part["mean"], part["own"])]
         for run, parts in rows.items()
     }
     print(markdown_table(head, table))

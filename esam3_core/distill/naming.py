@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from esam3_core.data.augment import View
 from esam3_core.data.sample import Label, Sample, noun_of, says
@@ -55,21 +56,24 @@ def instance_cells(seen: View) -> np.ndarray:
 
 
 def naming_loss(logits: Tensor, frame: Tensor, cells: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of each instance's phrases against all phrases that are false of it, and against having no name.
+    """Cross-entropy of each of an instance's phrases against all phrases that are false of it, and having no name.
+
+    Every true phrase must win by itself: if one were enough, a mug could be called a cup for ever, and "mug" would only
+    ever be denied, of the cups that are none.
 
     Args:
         logits: [B, P, N] of image tokens against phrases; frame: int64 [I], picture of each instance.
         cells: [I, N], see `instance_cells`; truth: [I, P] of 1, 0 or -1, see `label_truth`.
 
     Returns:
-        Mean over the instances of which something is known; 0 if there is none.
+        Mean over the true phrases of an instance, then over the instances of which something is known; 0 if there is
+        none.
     """
     own = torch.einsum("ipn,in->ip", logits[frame], cells)  # [I, P]
     own = torch.cat([own, own.new_zeros(len(own), 1)], 1)  # the last: no name at all, whose logit is 0
     nameless = (truth == 0).all(1, keepdim=True).to(truth.dtype)
     truth = torch.cat([truth, nameless], 1)  # [I, P + 1]
-    known = (truth == 1).any(1)
-    never = torch.finfo(own.dtype).min
-    every = own.masked_fill(truth < 0, never).logsumexp(1)
-    right = own.masked_fill(truth != 1, never).logsumexp(1)
-    return ((every - right) * known).sum() / known.sum().clamp(min=1)
+    true = (truth == 1).to(own.dtype)
+    false = own.masked_fill(truth != 0, torch.finfo(own.dtype).min).logsumexp(1, keepdim=True)  # [I, 1]
+    entropy = (functional.softplus(false - own) * true).sum(1) / true.sum(1).clamp(min=1)  # [I]
+    return entropy.sum() / true.any(1).sum().clamp(min=1)

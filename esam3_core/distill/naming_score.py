@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import torch
@@ -14,7 +15,7 @@ from esam3_core.data.sample import Samples
 from esam3_core.distill.naming import instance_cells, label_truth
 from esam3_core.metrics.evaluate import chosen
 from esam3_core.nn.student import Student
-from esam3_core.scenes.vocabulary import NOUNS
+from esam3_core.scenes.vocabulary import KINDS, NOUNS
 
 
 @torch.no_grad()
@@ -27,28 +28,44 @@ def naming_score(
         size: S, pixels; limit: pictures.
 
     Returns:
-        `instances` asked about; `right`, the share in percent of those whose own noun won; the same for each noun, and
-        `mean`, the mean of those. nan where nothing was asked.
+        `instances` asked about; `right`, the share in percent of those of which a true noun won ("cup" of a mug); the
+        same for each noun, and `mean`, the mean of those; `own`, the share whose closest noun ("mug") won over all that
+        are false. nan where nothing was asked.
     """
     tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(NOUNS))])
     summary = student.text_encoder(tokens)[:, 0]
     right: Counter[str] = Counter()
     asked: Counter[str] = Counter()
+    own = 0
     for index in tqdm(chosen(len(source), limit), unit="picture"):
         seen = view(source[index], size, None)
         p16 = student.image_encoder(torch.from_numpy(seen.image)[None]).p16
         logits = student.detector.align.logits(p16.flatten(2).transpose(1, 2), summary)[0]  # [N, nouns]
-        said = (torch.from_numpy(instance_cells(seen)).flatten(1) @ logits).argmax(1)  # [n]
-        for label, noun in zip(seen.sample.labels, said.tolist(), strict=True):
+        said = torch.from_numpy(instance_cells(seen)).flatten(1) @ logits  # [n, nouns]
+        for label, row in zip(seen.sample.labels, said, strict=True):
             truth = label_truth(label, NOUNS, seen.sample.checked_only)
+            noun = int(row.argmax())
             if 1.0 not in truth or truth[noun] < 0:  # nothing to say, or nobody knows
                 continue
-            own = NOUNS[truth.index(1.0)]
-            asked[own] += 1
-            right[own] += int(truth[noun] == 1.0)
+            name = closest(truth)
+            asked[name] += 1
+            right[name] += int(truth[noun] == 1.0)
+            false = [float(logit) for logit, true in zip(row, truth, strict=True) if true == 0.0]
+            own += int(float(row[NOUNS.index(name)]) > max(false, default=-math.inf))
     if not asked:
-        return {"instances": 0, "right": float("nan"), "mean": float("nan")}
+        return {"instances": 0, "right": float("nan"), "mean": float("nan"), "own": float("nan")}
     by_noun = {noun: 100 * right[noun] / count for noun, count in sorted(asked.items())}
     total = sum(asked.values())
     mean = sum(by_noun.values()) / len(by_noun)
-    return {"instances": total, "right": 100 * sum(right.values()) / total, "mean": mean, **by_noun}
+    return {
+        "instances": total,
+        "right": 100 * sum(right.values()) / total,
+        "mean": mean,
+        "own": 100 * own / total,
+        **by_noun,
+    }
+
+
+def closest(truth: list[float]) -> str:
+    """Of the nouns that are true (1, see `label_truth`), the one that says most: "mug" rather than "cup"."""
+    return max((noun for noun, true in zip(NOUNS, truth, strict=True) if true == 1.0), key=lambda n: len(KINDS[n]))

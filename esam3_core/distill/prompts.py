@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from esam3_core.data.sample import Sample, noun_of, truth
-from esam3_core.scenes.vocabulary import NOUNS, SYNONYMS
+from esam3_core.scenes.vocabulary import LOOK_ALIKES, NOUNS, SYNONYMS
 
 PLURAL_SHARE = 0.2  # of prompts that ask in the plural, with an article or for a synonym
 ATTRIBUTE_SHARE = 0.45  # of the true prompts that name more than a noun
@@ -86,14 +86,17 @@ def _true_phrases(
 def _false_phrases(
     sample: Sample, count: int, others: list[str], rng: np.random.Generator
 ) -> list[str]:
-    """Phrases known to be true of nothing: hard negatives, absent nouns of the vocabulary, other nouns."""
+    """Phrases known to be true of nothing: hard negatives, what things look like, absent nouns, other nouns."""
     chosen: list[str] = []
+    alike = sorted({a for label in sample.labels for p in label.phrases for a in LOOK_ALIKES.get(noun_of(p), ())})
     for _ in range(20 * max(count, 0)):
         if len(chosen) == count:
             break
         kind = rng.random()
         if kind < 0.45 and sample.absent:
             phrase = sample.absent[rng.integers(len(sample.absent))]
+        elif kind < 0.65 and alike:
+            phrase = alike[rng.integers(len(alike))]
         elif kind < 0.85 or not others:
             phrase = NOUNS[rng.integers(len(NOUNS))]
         else:

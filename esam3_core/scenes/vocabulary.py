@@ -67,6 +67,28 @@ AMBIGUOUS: frozenset[frozenset[str]] = frozenset(
 )
 """Pairs of nouns that a person may use for one object: neither is offered as a hard negative of the other."""
 
+LOOK_ALIKES: dict[str, tuple[str, ...]] = {
+    "cup": ("mug", "can"),
+    "mug": ("can",),
+    "bowl": ("vase",),
+    "bottle": ("can", "glass"),
+    "can": ("cup", "bottle", "mug"),
+    "plate": ("book",),
+    "vase": ("glass", "can"),
+    "glass": ("wine glass", "bottle", "vase"),
+    "wine glass": ("vase", "bottle"),
+    "box": ("can",),
+    "book": ("plate",),
+    "ball": ("apple", "bowl"),
+    "apple": ("ball", "orange"),
+    "banana": ("orange",),
+    "orange": ("apple",),
+    "fork": ("spoon", "knife"),
+    "knife": ("fork", "spoon"),
+    "spoon": ("fork", "knife"),
+}
+"""Noun -> nouns that a student takes such a thing for, and a person does not (docs/bundles/tabletop.md)."""
+
 COLOURS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-6, 5), (0.78, 0.95), (0.55, 0.85)),
     "orange": ((20, 29), (0.82, 0.97), (0.86, 0.98)),

@@ -89,8 +89,14 @@ def test_the_right_noun_should_win_over_wrong_ones_and_over_none():
     assert loss_of([-8.0, 8.0], [1, 0]) > 10
 
 
-def test_one_of_several_true_nouns_is_enough():
-    assert loss_of([8.0, -8.0, -8.0], [1, 1, 0]) < 0.01
+def test_every_true_noun_should_win_by_itself():
+    """A mug that is called a cup, and nothing else, is not done with."""
+    assert loss_of([8.0, 8.0, -8.0], [1, 1, 0]) < 0.01
+    assert loss_of([8.0, -8.0, -8.0], [1, 1, 0]) == pytest.approx(loss_of([-8.0, -8.0], [1, 0]) / 2, abs=0.01)
+
+
+def test_true_nouns_do_not_compete():
+    assert loss_of([2.0, 9.0, 1.0], [1, 1, 0]) < loss_of([2.0, 2.0, 1.0], [1, 1, 0])
 
 
 def test_what_nobody_knows_is_neither_right_nor_wrong():

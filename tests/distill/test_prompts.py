@@ -59,6 +59,18 @@ def test_a_noun_outside_the_vocabulary_that_names_part_of_a_label_is_not_denied(
     assert "mug tree" not in {prompt.phrase for prompt in prompts}
 
 
+def test_what_a_thing_looks_like_is_denied_more_often_than_other_nouns() -> None:
+    """Whether a can is a mug is the harder question, and the one that users meet."""
+    denied = [
+        prompt.phrase
+        for seed in range(600)
+        for prompt in choose_prompts(scene(), 4, [], np.random.default_rng(seed))
+        if not prompt.hits and prompt.phrase in NOUNS
+    ]
+    often = {noun: denied.count(noun) for noun in NOUNS}
+    assert min(often["can"], often["vase"]) > 2 * max(often["fork"], often["banana"])
+
+
 def test_another_noun_that_hardly_shows_is_not_denied() -> None:
     sample = picture()
     sample.hidden.append(Label(frozenset({"laptop"})))

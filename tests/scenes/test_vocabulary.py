@@ -35,6 +35,15 @@ def test_synonyms_name_no_other_kind() -> None:
     assert not set(words) & set(vocabulary.NOUNS)
 
 
+def test_look_alikes_are_what_nobody_would_call_a_thing() -> None:
+    assert set(vocabulary.LOOK_ALIKES) == set(vocabulary.NOUNS)
+    for noun, others in vocabulary.LOOK_ALIKES.items():
+        for other in others:
+            called = set(vocabulary.nouns_of(noun))
+            assert other in vocabulary.NOUNS and other not in called
+            assert not any(vocabulary.is_ambiguous(other, own) for own in called)
+
+
 @given(seeds, st.sampled_from(sorted(vocabulary.COLOURS)))
 def test_a_named_colour_is_nearest_to_its_own_name(seed: int, name: str) -> None:
     rgb = named(np.random.default_rng(seed), name)
