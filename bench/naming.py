@@ -48,7 +48,10 @@ def main() -> None:
             name: naming_score(opened.student, opened.tokenizer, source, opened.size, arguments.limit)
             for name, source in sources.items()
         }
-    head = ["run", *(f"{name}, {what}" for name in sources for what in ("instances", "right %", "mean of nouns %", "closest %"))]
+    head = [
+        "run",
+        *(f"{name}, {what}" for name in sources for what in ("instances", "right %", "mean of nouns %", "closest %")),
+    ]
     table = {
         run: [v for part in parts.values() for v in (int(part["instances"]), part["right"], part["mean"], part["own"])]
         for run, parts in rows.items()

@@ -5,9 +5,9 @@
                                   [--scenes data/scenes_calib] [--pictures 40] [--json FILE]
 
 A network that learnt at one size sees things at another scale at another size, and a student that imitates it there
-learns to see as little. For each size: cgF1 of boxes with the shifts of both logits that suit these very pictures best
-(`distill/calibrate.py`), the share of instances that any query has found, and how well the presence logit alone tells
-where the concept is (area under the ROC curve; 50 % = not at all).
+learns to see as little. For each size: cgF1 with the adjustment of both logits that suits these very pictures best
+(`distill/calibrate.py`), the share of instances that any drawn query has found (mean over the IoUs of cgF1), and how
+well the presence logit alone tells where the concept is (area under the ROC curve; 50 % = not at all).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import torch
 
 from esam3_core.config_fit import TeacherConfig
 from esam3_core.data.scenes import SceneShards
-from esam3_core.distill.calibrate import Answers, collect, fit_shifts
+from esam3_core.distill.calibrate import fit_shifts
+from esam3_core.distill.calibration_answers import Answers, collect
 from esam3_core.distill.teacher_student import StudentTeacher
 from esam3_core.metrics.table import markdown_table
 
@@ -50,7 +51,7 @@ def row(arguments: argparse.Namespace, size: int) -> dict[str, float]:
     """What the teacher says of the pictures at one size."""
     student = StudentTeacher.open(TeacherConfig("student", arguments.teacher, size)).student
     single = ((AS_TRAINED[0],), (AS_TRAINED[1],))
-    answers = collect(student, arguments.tokenizer, [SceneShards(arguments.scenes)], arguments.pictures, size, single)
+    answers = collect(student, arguments.tokenizer, [(SceneShards(arguments.scenes), arguments.pictures)], size, single)
     told = answers[AS_TRAINED]
     return {
         "pixels": size,

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from esam3_core.data.sample import Label, Sample
-from esam3_core.scenes.vocabulary import NOUNS
+from esam3_core.scenes.vocabulary import KINDS, NOUNS
 
 MIN_CUT = 40  # pixels, shorter side of a cut-out worth pasting
 
@@ -36,6 +37,15 @@ def cut_outs(sample: Sample) -> list[CutOut]:
         image = sample.image[y : y + h, x : x + w].copy()
         found.append(CutOut(image, mask[y : y + h, x : x + w].copy(), label))
     return found
+
+
+def by_noun(cuts: Sequence[CutOut]) -> list[list[CutOut]]:
+    """Cut-outs of the same name together; a mug's is "mug", not "cup"."""
+    kinds: dict[str, list[CutOut]] = {}
+    for cut in cuts:
+        name = max(sorted(cut.label.phrases & set(NOUNS)), key=lambda noun: len(KINDS[noun]))
+        kinds.setdefault(name, []).append(cut)
+    return list(kinds.values())
 
 
 def paste(sample: Sample, cuts: list[CutOut], rng: np.random.Generator) -> Sample:

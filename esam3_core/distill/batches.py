@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from esam3_core.data.augment import View, view
-from esam3_core.data.paste import CutOut, paste
+from esam3_core.data.paste import CutOut, by_noun, paste
 from esam3_core.data.sample import Label, Sample, truth
-from esam3_core.distill.naming import batch_phrases, instance_cells, label_truth, token_cover
-from esam3_core.distill.prompts import Prompt, choose_prompts
+from esam3_core.distill.naming import batch_phrases, instance_cells, label_truth, relative_cover, token_cover
+from esam3_core.distill.prompts import Prompt, choose_prompts, reworded
 from esam3_core.distill.showing import show, show_elsewhere
 from esam3_core.scenes.vocabulary import NOUNS
+
+REWORDED_SHARE = 0.3  # of the nouns that instances are compared with
 
 
 class Source(Protocol):
@@ -39,10 +41,11 @@ class Batch:
     boxes: list[Tensor]  # C x [n, 4] cxcywh of the instances each pair is true of
     masks: list[Tensor]  # C x [n, H, H]
     ignored: Tensor  # [B, H, H]
-    noun_target: Tensor  # [B, nouns, G, G], share of each cell covered by the noun
+    noun_target: Tensor  # [B, nouns, G, G], see `noun_cells`
     noun_known: Tensor  # [B, nouns], 1 where the answer is known
     cells: Tensor  # [I, G, G], how much each token says about each instance
     instance_frame: Tensor  # int64 [I], picture of each instance
+    noun_tokens: Tensor  # int64 [nouns, L], the vocabulary, some of it put in other words
     instance_nouns: Tensor  # [I, nouns], 1 where a noun is true of an instance, 0 where not, -1 = unknown
     phrase_tokens: Tensor  # int64 [P, L], phrases with attributes
     instance_phrases: Tensor  # [I, P], as `instance_nouns`
@@ -85,7 +88,8 @@ class Batches(IterableDataset[Batch]):
         seed: int,
         first: int = 0,
     ) -> None:
-        self.sources, self.cuts, self.others = sources, cuts, others
+        self.sources, self.others = sources, others
+        self.cuts = by_noun(cuts)
         self.tokenizer, self.recipe, self.seed, self.first = tokenizer, recipe, seed, first
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,8 +109,7 @@ class Batches(IterableDataset[Batch]):
             source = self.sources[rng.choice(len(self.sources), p=weights)]
             sample = source[int(rng.integers(len(source)))]
             if self.cuts and rng.random() < recipe.paste_share:
-                picks = rng.integers(len(self.cuts), size=rng.integers(1, 4))
-                sample = paste(sample, [self.cuts[i] for i in picks], rng)
+                sample = paste(sample, self._some_cuts(rng), rng)
             seen = view(sample, recipe.size, rng)
             prompts = choose_prompts(seen.sample, recipe.prompts, self.others, rng)
             if recipe.shown_share:
@@ -119,6 +122,11 @@ class Batches(IterableDataset[Batch]):
             items = [(seen, prompts) for (seen, _), prompts in zip(items, asked, strict=True)]
         return collate(items, self.tokenizer, recipe.room if recipe.shown_share else 0, rng)
 
+    def _some_cuts(self, rng: np.random.Generator) -> list[CutOut]:
+        """One to three cut-outs, of every noun as many: half of them all are plates."""
+        kinds = rng.integers(len(self.cuts), size=rng.integers(1, 4))
+        return [self.cuts[kind][rng.integers(len(self.cuts[kind]))] for kind in kinds]
+
 
 def collate(
     items: list[tuple[View, list[Prompt]]],
@@ -130,7 +138,7 @@ def collate(
 
     Args:
         room: E, exemplars of one concept.
-        rng: chooses the phrases that instances are compared with; None = always the same.
+        rng: chooses the phrases that instances are compared with, and the words; None = always the same.
     """
     texts = [prompt.text for _, prompts in items for prompt in prompts]
     tokens = tokenise(tokenizer, texts)  # [C, L], C >= 1
@@ -158,6 +166,7 @@ def collate(
         torch.from_numpy(np.stack([known for _, known in nouns])),
         torch.from_numpy(np.concatenate([instance_cells(seen) for seen, _ in items])),
         torch.tensor([i for i, (seen, _) in enumerate(items) for _ in seen.sample.labels]).long(),
+        tokenise(tokenizer, [reworded(noun, REWORDED_SHARE, rng) if rng else noun for noun in NOUNS]),
         truth_table(labels, NOUNS),
         tokenise(tokenizer, phrases) if phrases else tokens[:0],
         truth_table(labels, phrases),
@@ -193,8 +202,9 @@ def example_boxes(seen: View, prompt: Prompt, room: int) -> tuple[np.ndarray, np
 
 
 def noun_cells(seen: View) -> tuple[np.ndarray, np.ndarray]:
-    """For every noun: the share of each token's cell it covers [nouns, G, G], and whether that is known [nouns]."""
-    coarse = token_cover(seen)  # [n, G, G]
+    """For every noun: how much of it lies in each token's cell [nouns, G, G], 1 = as much as in any cell of that
+    instance, and whether that is known [nouns]."""
+    coarse = relative_cover(token_cover(seen))  # [n, G, G]
     target = np.zeros((len(NOUNS), *coarse.shape[1:]), np.float32)
     known = np.zeros(len(NOUNS), np.float32)
     for index, noun in enumerate(NOUNS):

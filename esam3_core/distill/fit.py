@@ -22,7 +22,7 @@ from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.drafts import write_whole
 from esam3_core.distill.loading import Loader
 from esam3_core.distill.norm_statistics import NormStatistics
-from esam3_core.distill.processes import from_all, make_fabric, shared, shared_moments, whole
+from esam3_core.distill.processes import clip_gradients, from_all, make_fabric, shared, shared_moments, whole
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.run_log import RunLog
 from esam3_core.distill.stage import Numbered, RunConfig, Stage
@@ -162,7 +162,7 @@ class Fit:
             for name, value in {"total": float(total.detach()), **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value / len(batches)
         trained = [p for g in self.optimiser.param_groups for p in g["params"] if p.grad is not None]
-        if trained and torch.isfinite(whole(nn.utils.clip_grad_norm_(trained, self.config.clip))):
+        if trained and torch.isfinite(clip_gradients(trained, self.config.clip)):
             self.optimiser.step()
             self._update_average()
         else:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from esam3_core.distill.boxes import generalised_iou
 from esam3_core.distill.matching import match
+from esam3_core.distill.naming import LEAST_COVER
 from esam3_core.nn.detector import Detected
 from esam3_core.nn.layers import grid_centres
 from esam3_core.nn.student import Student
@@ -133,8 +134,10 @@ def dense_losses(out: Detected, targets: Targets, count: int) -> dict[str, Tenso
     owner = torch.zeros_like(out.match, dtype=torch.long)
     for row, (boxes, masks) in enumerate(zip(targets.boxes, targets.masks, strict=True)):
         if len(boxes):
-            cover[row] = F.adaptive_avg_pool2d(masks, (height, width)).sum(0).clamp(max=1).flatten()
-            heat[row], owner[row] = centre_heat(boxes, centres)
+            pooled = F.adaptive_avg_pool2d(masks, (height, width)).flatten(1)  # [n, N]
+            own = pooled / pooled.amax(1, keepdim=True).clamp(min=LEAST_COVER)  # as in `naming.relative_cover`
+            cover[row] = own.sum(0).clamp(max=1)
+            heat[row], owner[row] = centre_heat(boxes, own, centres)
     known = (F.adaptive_max_pool2d(targets.ignored[:, None], (height, width)) < 0.3).flatten(1).float()
     known = torch.maximum(known, (cover > 0.1).float())
     rows, columns = torch.nonzero(heat > 0.3, as_tuple=True)
@@ -150,16 +153,20 @@ def dense_losses(out: Detected, targets: Targets, count: int) -> dict[str, Tenso
     return losses | {"dense_box": (distance * weight).sum() / weight.sum()}
 
 
-def centre_heat(boxes: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """For each token how central it lies in an instance (0..1, the nearest token always 1), and in which one.
+def centre_heat(boxes: Tensor, cover: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """For each token how central it lies in an instance (0..1, one token of each always 1), and in which one.
+
+    What lies in the middle of a box and not on the instance, as beside a slanting fork, is no centre.
 
     Args:
-        boxes: [n, 4] cxcywh, n >= 1; centres: [N, 2].
+        boxes: [n, 4] cxcywh, n >= 1; cover: [n, N], share of each token's cell that is the instance's, 1 = as much as
+            in its fullest; centres: [N, 2].
     """
     offset = (centres[:, None] - boxes[None, :, :2]) / boxes[None, :, 2:].clamp(min=1e-3)  # [N, n, 2]
-    heat = torch.exp(-8 * (offset**2).sum(-1)) * (offset.abs().amax(-1) < 0.5)
-    nearest = (centres[:, None] - boxes[None, :, :2]).norm(dim=-1).argmin(0)
-    heat[nearest, torch.arange(len(boxes))] = 1.0
+    near = torch.exp(-8 * (offset**2).sum(-1))  # [N, n]
+    heat = near * (offset.abs().amax(-1) < 0.5) * (2 * cover.t()).clamp(max=1)
+    surest = (near * (cover.t() + 1e-3)).argmax(0)
+    heat[surest, torch.arange(len(boxes))] = 1.0
     return heat.max(1)
 
 

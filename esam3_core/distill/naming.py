@@ -20,6 +20,7 @@ from esam3_core.data.sample import Label, Sample, noun_of, says
 
 MOST_PHRASES = 40  # of a batch that instances are compared with
 EDGE = 0.3  # a token speaks for an instance that covers this share of what it covers of its fullest token
+LEAST_COVER = 0.05  # of an instance's fullest cell from which it counts as seen
 UNKNOWN = -1.0
 
 
@@ -46,6 +47,12 @@ def token_cover(seen: View) -> np.ndarray:
     """Share of each token's cell that each instance covers: [n, G, G]."""
     cells = seen.ignored.shape[0] // 4
     return seen.masks.reshape(-1, cells, 4, cells, 4).mean((2, 4))
+
+
+def relative_cover(cover: np.ndarray) -> np.ndarray:
+    """Cover [n, G, G] of cells as a share of each instance's fullest one, 0..1: a fork fills no cell, and is one all
+    the same."""
+    return cover / cover.max((1, 2), keepdims=True, initial=0.0).clip(LEAST_COVER)
 
 
 def instance_cells(seen: View) -> np.ndarray:

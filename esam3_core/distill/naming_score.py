@@ -19,9 +19,7 @@ from esam3_core.scenes.vocabulary import KINDS, NOUNS
 
 
 @torch.no_grad()
-def naming_score(
-    student: Student, tokenizer: Tokenizer, source: Samples, size: int, limit: int
-) -> dict[str, float]:
+def naming_score(student: Student, tokenizer: Tokenizer, source: Samples, size: int, limit: int) -> dict[str, float]:
     """Ask which of all nouns each instance of whole pictures is.
 
     Args:

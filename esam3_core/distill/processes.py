@@ -45,10 +45,11 @@ def _sharding(processes: int) -> ModelParallelStrategy:
 
     def share(module: nn.Module, mesh: Any) -> nn.Module:
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # no other can be shared out
-        single = {p for p in module.parameters() if p.ndim == 0}  # which fully_shard cannot share out
+        single = {p for p in module.parameters() if p.ndim == 0 or not p.numel()}  # fully_shard cannot share these out
         fully_shard(module, mesh=mesh["data_parallel"], ignored_params=single)
         for parameter in single:
-            parameter.register_post_accumulate_grad_hook(_average_gradient)
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(_average_gradient)
         return module
 
     return ModelParallelStrategy(parallelize_fn=share, data_parallel_size=processes, tensor_parallel_size=1)
@@ -66,6 +67,21 @@ def from_all(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
     gathered = fabric.all_gather(value)
     assert isinstance(gathered, torch.Tensor)
     return gathered.reshape(fabric.world_size, -1).cpu()
+
+
+def clip_gradients(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:
+    """Scale gradients so that their norm is at most `limit`, in place; returns the norm before, a scalar.
+
+    torch's own `clip_grad_norm_` takes either whole gradients or shared out ones, and a student has both.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    parts = [[g for g in gradients if hasattr(g, "full_tensor") is shared_out] for shared_out in (True, False)]
+    norms = [whole(nn.utils.get_total_norm(part)) for part in parts if part]
+    total: torch.Tensor = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+    share = float((limit / (total + 1e-6)).clamp(max=1.0))
+    for gradient in gradients:
+        gradient.mul_(share)
+    return total
 
 
 def whole(value: Any) -> Any:

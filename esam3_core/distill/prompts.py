@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from esam3_core.data.sample import Sample, noun_of, truth
-from esam3_core.scenes.vocabulary import LOOK_ALIKES, NOUNS, SYNONYMS
+from esam3_core.distill.text.phrases import plural
+from esam3_core.scenes.vocabulary import COLOURS, LOOK_ALIKES, MATERIALS, NOUNS, SYNONYMS
 
 PLURAL_SHARE = 0.2  # of prompts that ask in the plural, with an article or for a synonym
 ATTRIBUTE_SHARE = 0.45  # of the true prompts that name more than a noun
@@ -18,6 +19,7 @@ UNLABELLED = frozenset({
     "tool", "towel", "toy", "wall", "wire",
 })  # fmt: skip
 """Words for things that scenes show without naming them: nobody can deny them."""
+SAYS_MORE = {*COLOURS, *MATERIALS}
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _false_phrases(
         kind = rng.random()
         if kind < 0.45 and sample.absent:
             phrase = sample.absent[rng.integers(len(sample.absent))]
-        elif kind < 0.65 and alike:
+        elif 0.45 <= kind < 0.65 and alike:
             phrase = alike[rng.integers(len(alike))]
         elif kind < 0.85 or not others:
             phrase = NOUNS[rng.integers(len(NOUNS))]
@@ -117,15 +119,21 @@ def _unheard(sample: Sample, phrase: str) -> bool:
 
 
 def _prompt(phrase: str, hits: tuple[int, ...], rng: np.random.Generator) -> Prompt:
-    text = phrase
-    if rng.random() < PLURAL_SHARE:
-        noun = noun_of(phrase)
-        synonyms = SYNONYMS.get(noun, ())
-        way = rng.integers(3)
-        if way == 0 and synonyms:
-            text = phrase[: -len(noun)] + synonyms[rng.integers(len(synonyms))]
-        elif way == 1:
-            text = ("an " if phrase[0] in "aeiou" else "a ") + phrase
-        else:
-            text = phrase + ("es" if phrase.endswith(("x", "s", "ss")) else "s")
-    return Prompt(text, phrase, hits)
+    return Prompt(reworded(phrase, PLURAL_SHARE, rng), phrase, hits)
+
+
+def reworded(phrase: str, share: float, rng: np.random.Generator) -> str:
+    """A phrase as a person might put it: in `share` of the cases with an article, in the plural or by a synonym.
+
+    Synonyms that name a colour or a material ("paper cup") say more than the noun does, and are left out.
+    """
+    if rng.random() >= share:
+        return phrase
+    noun = noun_of(phrase)
+    synonyms = [words for words in SYNONYMS.get(noun, ()) if words.split()[0] not in SAYS_MORE]
+    way = rng.integers(3)
+    if way == 0 and synonyms:
+        return phrase[: -len(noun)] + synonyms[rng.integers(len(synonyms))]
+    if way == 1:
+        return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+    return plural(phrase)

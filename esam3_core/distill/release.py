@@ -15,7 +15,8 @@ from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.export import check_place, export_bundle, sha256
 from esam3_core.distill.batches import Source
-from esam3_core.distill.calibrate import apply_shifts, collect, fit_shifts
+from esam3_core.distill.calibrate import apply_shifts, fit_shifts
+from esam3_core.distill.calibration_answers import collect
 from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.commands import read_config, read_run
 from esam3_core.distill.stage3 import start_from
@@ -23,7 +24,7 @@ from esam3_core.nn.student import Student
 from esam3_core.scenes.vocabulary import NOUNS
 
 LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt from"
-CALIBRATION_PICTURES = 120  # of each held-out source
+CALIBRATION_PICTURES = 120  # of the held-out scenes, and of the real folder with the most weight
 
 
 def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
@@ -117,15 +118,21 @@ def release(
         **remembering,
     }
     if scenes is not None:
-        real = [RealFolder(Path(s.path), "val") for s in config.sources if s.kind == "real"]
-        held_out: list[Source] = [SceneShards(scenes), *real]
-        answers = collect(student, tokenizer, held_out, CALIBRATION_PICTURES, student.config.size)
-        calibration = fit_shifts(answers)
+        calibration = fit_shifts(collect(student, tokenizer, _held_out(scenes, config), student.config.size))
         apply_shifts(student, calibration)
         provenance["calibration"] = dataclasses.asdict(calibration)
     return export_bundle(
         student, tokenizer, out, name, list(NOUNS), provenance=provenance, licence=LICENCE
     )
+
+
+def _held_out(scenes: Path, config: DistillConfig) -> list[tuple[Source, int]]:
+    """Scenes and the validation part of the run's real pictures, the latter in the shares in which it trained on
+    them, each with the number of its pictures to calibrate on."""
+    real = [source for source in config.sources if source.kind == "real"]
+    most = max((source.weight for source in real), default=1.0)
+    counted = [(RealFolder(Path(s.path), "val"), round(CALIBRATION_PICTURES * s.weight / most)) for s in real]
+    return [(SceneShards(scenes), CALIBRATION_PICTURES), *counted]
 
 
 def _trunk_origin(config: DistillConfig) -> str:

@@ -38,7 +38,6 @@ from esam3_core.nn.detector import Detected
 from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import load_text_encoder
 from esam3_core.nn.trunk import load_imagenet
-from esam3_core.scenes.vocabulary import NOUNS
 
 UNTRAINED = ("text_encoder.", "memory.")
 
@@ -72,7 +71,6 @@ class Stage3(Stage):
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.shown_share and self.student.exemplar_encoder is None:
             raise ValueError("shown_share needs a student with exemplars: set student.memory.kind, or shown_share to 0")
-        self.nouns = torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(NOUNS))])
         self.weights = LossWeights()
         self.only_names = False  # whether the detector waits
         self.taught = None
@@ -180,10 +178,10 @@ class Stage3(Stage):
     def naming_terms(self, p16: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Every image token against every noun of the vocabulary, and every instance against nouns and phrases."""
         tokens = p16.flatten(2).transpose(1, 2)  # [B, N, d]
-        texts = torch.cat([self.nouns.to(p16.device), batch.phrase_tokens])  # [nouns + P, L]
+        texts = torch.cat([batch.noun_tokens, batch.phrase_tokens])  # [nouns + P, L]
         summary = self.student.text_encoder(texts)[:, 0]
         logits = self.student.detector.align.logits(tokens, summary).transpose(1, 2)  # [B, nouns + P, N]
-        nouns, phrases = logits.split([len(self.nouns), len(batch.phrase_tokens)], 1)
+        nouns, phrases = logits.split([len(batch.noun_tokens), len(batch.phrase_tokens)], 1)
         ignored = nn.functional.adaptive_max_pool2d(batch.ignored[:, None], p16.shape[2:]).flatten(1)
         frame, cells = batch.instance_frame, batch.cells.flatten(1)
         return {

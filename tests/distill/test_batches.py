@@ -100,12 +100,22 @@ def test_noun_cells_say_where_and_whether_it_is_known(batches: Batches) -> None:
             assert known[index] == (answer is not None)
             assert (target[index].max() > 0) == bool(answer)
         assert bool(known.all()) == everything
-        assert target.max() <= 1
+        assert target.max() == 1  # of the smallest thing too
+
+
+def test_nouns_are_put_in_other_words_now_and_then(batches: Batches) -> None:
+    """The alignment must know "a cup" and "cups" too; what each means stays in its place."""
+    plain = [batches.tokenizer.encode(noun).ids for noun in NOUNS]
+    seen = [batches.batch(step).noun_tokens.tolist() for step in range(4)]
+    same = np.mean([row == other for rows in seen for row, other in zip(rows, plain, strict=True)])
+    assert 0.5 < same < 0.9 and seen[0] != seen[1]
 
 
 def test_only_sources_that_say_so_give_cut_outs(batches: Batches, tiny_run: DistillConfig) -> None:
-    assert {phrase for cut in batches.cuts for phrase in cut.label.phrases} == {"ball", "box"}
-    assert all(not cut.label.attributed for cut in batches.cuts)
+    assert [{phrase for cut in kind for phrase in cut.label.phrases} for kind in batches.cuts] in (
+        [{"ball"}, {"box"}], [{"box"}, {"ball"}],
+    )  # fmt: skip
+    assert all(not cut.label.attributed for kind in batches.cuts for cut in kind)
     sources = tuple(dataclasses.replace(source, cut_outs=False) for source in tiny_run.sources)
     assert not Stage3(dataclasses.replace(tiny_run, sources=sources)).batches(0).cuts
 

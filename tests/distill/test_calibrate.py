@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from esam3_core.config import StudentConfig, TextConfig
-from esam3_core.distill.calibrate import Answers, Calibration, apply_shifts, cg_f1, fit_shifts
+from esam3_core.distill.calibrate import Calibration, apply_shifts, cg_f1, fit_shifts, scored
+from esam3_core.distill.calibration_answers import Answers
 from esam3_core.nn.student import Student
 
 
@@ -16,8 +17,8 @@ def unsure_answers() -> Answers:
     """Right queries at a score of 0.3, wrong ones at 0.1, the concept present in every other picture."""
     logits = np.full((20, 4), -2.2)
     logits[::2, 0] = -0.85
-    right = np.zeros((20, 4), bool)
-    right[::2, 0] = True
+    right = np.zeros((20, 4))
+    right[::2, 0] = 1
     return Answers(logits, np.full(20, 3.0), right, truths=np.tile([1, 0], 10))
 
 
@@ -31,9 +32,9 @@ def test_a_student_that_is_unsure_of_itself_is_made_sure() -> None:
 
 def test_a_student_that_finds_nothing_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     hopeless = unsure_answers()
-    hopeless.right[:] = False
+    hopeless.right[:] = 0
     found = fit_shifts({(3.0, 0.0): hopeless, (1.0, 1.0): hopeless})
-    assert found == Calibration(1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    assert found == Calibration(1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
     assert "calibration changes nothing" in caplog.text
 
 
@@ -43,10 +44,21 @@ def test_of_equally_good_adjustments_the_smallest_is_taken() -> None:
     assert (found.dense, found.correction, found.query, found.presence) == (1.0, 1.0, 1.0, 0.0)
 
 
+def test_a_little_is_given_up_for_fewer_false_positives() -> None:
+    """Fifty pairs of either kind. One more instance could be found at the price of three false answers."""
+    answers = Answers(np.full((100, 1), 3.0), np.full(100, 3.0), np.zeros((100, 1)), np.tile([1, 0], 50))
+    answers.right[::2] = 1
+    answers.logits[1::2] = -4.0
+    answers.logits[0] = answers.logits[1] = answers.logits[3] = answers.logits[5] = -1.0
+    found = fit_shifts({(1.0, 1.0): answers})
+    kept = scored(answers, found.query, found.presence, found.scale)[:, 0]
+    assert not kept[[0, 1, 3, 5]].any() and kept[2::2].all()
+
+
 def test_a_presence_that_denies_everything_is_lifted() -> None:
     answers = unsure_answers()
     answers.logits += 4.0
-    answers.logits[~answers.right] -= 8.0
+    answers.logits[answers.right == 0] -= 8.0
     answers.presence[:] = -0.7
     assert fit_shifts({(1.0, 1.0): answers}).cg_f1_after == pytest.approx(1.0)
 
@@ -64,15 +76,33 @@ def test_what_is_missed_and_what_is_made_up_both_cost() -> None:
     assert cg_f1(answers, 4.0, 0.0) == 0.0  # everything fires: what is found tells nothing
     assert cg_f1(answers, 0.0, 0.0) == 0.0
     answers.logits[0, 1] = answers.logits[0, 0]
-    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(20 / 21)  # one wrong box beside ten right ones
+    f1 = (9 + 2 / 3) / 10  # nine pairs are right, one has a wrong mask beside the right one
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(f1)
     answers.logits[1, 0] = answers.logits[0, 0]
-    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(20 / 21 * (10 * 9 / np.sqrt(11 * 10 * 10 * 9)))
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(f1 * (10 * 9 / np.sqrt(11 * 10 * 10 * 9)))
 
 
-def test_three_wrong_boxes_in_one_absent_concept_count_as_one_wrong_answer() -> None:
+def test_three_wrong_masks_in_one_absent_concept_count_as_one_wrong_answer() -> None:
     one, three = unsure_answers(), unsure_answers()
     one.logits[1, 0] = three.logits[1, :3] = 0.0
     assert cg_f1(one, 1.5, 0.0) == pytest.approx(cg_f1(three, 1.5, 0.0))
+
+
+def test_a_mask_counts_for_the_ious_at_which_it_is_right() -> None:
+    answers = unsure_answers()
+    answers.right *= 0.7
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(0.7)
+
+
+def test_a_presence_that_only_leans_the_right_way_is_sharpened() -> None:
+    """Queries fire everywhere, and what presence knows is halved by the product: no shift alone makes both sure."""
+    answers = unsure_answers()
+    answers.logits[:, 0] = 0.2
+    answers.presence[:] = np.where(answers.truths > 0, 0.5, -0.5)
+    found = fit_shifts({(1.0, 1.0): answers})
+    assert found.cg_f1_after == pytest.approx(1.0)
+    shifted = cg_f1(answers, found.query, found.presence, found.scale)
+    assert shifted == found.cg_f1_after
 
 
 def test_shifts_end_up_in_the_students_logits() -> None:
@@ -91,11 +121,13 @@ def test_shifts_end_up_in_the_students_logits() -> None:
         return out.decoded.logits[-1], out.decoded.presence[-1]
 
     logits, presence = ask()
-    apply_shifts(student, Calibration(2.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    apply_shifts(student, Calibration(2.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0))
     assert not torch.allclose(ask()[0], logits)
-    apply_shifts(student, Calibration(0.5, 1.0, 0.0, 0.0, 0.0, 1.0))
+    apply_shifts(student, Calibration(0.5, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0))
     torch.testing.assert_close(ask()[0], logits)
-    apply_shifts(student, Calibration(1.0, 1.0, 1.25, 0.5, 0.0, 1.0))
+    apply_shifts(student, Calibration(1.0, 1.0, 1.25, 0.5, 2.0, 0.0, 1.0))
     shifted_logits, shifted_presence = ask()
     torch.testing.assert_close(shifted_logits, logits + 1.25)
-    torch.testing.assert_close(shifted_presence, presence + 0.5)
+    torch.testing.assert_close(shifted_presence, 2 * presence + 0.5)
+    apply_shifts(student, Calibration(1.0, 1.0, 0.0, 1.0, 3.0, 0.0, 1.0))
+    torch.testing.assert_close(ask()[1], 3 * (2 * presence + 0.5) + 1.0)

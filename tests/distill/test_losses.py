@@ -59,6 +59,12 @@ def targets() -> Targets:
     return Targets([BOXES, torch.zeros(0, 4)], [masks, nothing], torch.zeros(2, FINE, FINE), (CELLS, CELLS))
 
 
+def relative(masks: torch.Tensor) -> torch.Tensor:
+    """Share of each cell [n, N] that an instance covers, 1 in its fullest."""
+    cover = torch.nn.functional.avg_pool2d(masks[None], 4)[0].flatten(1)
+    return cover / cover.amax(1, keepdim=True)
+
+
 def perfect(config: StudentConfig, targets: Targets) -> Detected:
     """The answer that is right in every respect."""
     queries = torch.eye(config.queries, config.width)[None].repeat(2, 1, 1)
@@ -70,9 +76,9 @@ def perfect(config: StudentConfig, targets: Targets) -> Detected:
     channels = config.pixel_width + POSITION_CHANNELS
     pixels = torch.zeros(2, channels, FINE, FINE)
     pixels[0, :2] = (targets.masks[0] * 2 - 1) * SURE
-    cover = torch.nn.functional.avg_pool2d(targets.masks[0][None], 4)[0].sum(0).flatten()
+    cover = relative(targets.masks[0]).sum(0).clamp(max=1)
     match = torch.stack([(cover * 2 - 1) * SURE, torch.full((CELLS**2,), -SURE)])
-    heat, owner = centre_heat(BOXES, grid_centres(CELLS, CELLS))
+    heat, owner = centre_heat(BOXES, relative(targets.masks[0]), grid_centres(CELLS, CELLS))
     dense = torch.stack([heat.logit(1e-5), torch.full((CELLS**2,), -SURE)])
     dense_boxes = torch.stack([BOXES[owner], torch.rand(CELLS**2, 4)])
     layers = config.decoder_layers
@@ -188,12 +194,20 @@ def test_quality_focal_is_least_at_its_soft_target() -> None:
         assert float(best.sigmoid()) == pytest.approx(target, abs=0.02)
 
 
-def test_the_nearest_token_is_always_the_middle_of_its_instance() -> None:
+def test_one_token_is_always_the_middle_of_its_instance() -> None:
     """An instance smaller than a cell must still teach one token."""
     tiny = torch.tensor([[0.53, 0.53, 0.01, 0.01]])
-    heat, owner = centre_heat(tiny, grid_centres(CELLS, CELLS))
+    heat, owner = centre_heat(tiny, torch.zeros(1, CELLS**2), grid_centres(CELLS, CELLS))
     assert heat.max() == 1 and int((heat > 0.3).sum()) == 1
     assert owner[heat.argmax()] == 0
+
+
+def test_what_lies_in_a_box_beside_the_instance_is_no_middle() -> None:
+    """The lower left half of a square, as a slanting fork leaves one: its box's centre is somebody else's."""
+    box = torch.tensor([[0.5, 0.5, 1.0, 1.0]])
+    cover = torch.tril(torch.ones(CELLS, CELLS), -1).reshape(1, -1)
+    heat, _ = centre_heat(box, cover, grid_centres(CELLS, CELLS))
+    assert float(heat[cover[0] == 0].max()) == 0.0 and heat.max() == 1
 
 
 def test_masks_are_cut_with_the_true_box_until_our_own_is_good() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esam3_core.data.sample import Label, Sample, noun_of, truth
-from esam3_core.distill.prompts import choose_prompts
+from esam3_core.distill.prompts import choose_prompts, reworded
+from esam3_core.distill.text.phrases import plural
 from esam3_core.scenes.vocabulary import NOUNS, SYNONYMS
 
 OTHERS = ["laptop", "mug tree", "shoe"]
@@ -98,7 +99,13 @@ def test_how_people_put_it() -> None:
         noun = noun_of(phrase)
         assert noun in NOUNS
         for form in forms:
-            assert any(known in form for known in (noun, *SYNONYMS[noun]))
+            assert any(known in form for known in (noun, plural(noun), *SYNONYMS[noun]))
+
+
+def test_a_synonym_says_no_more_than_the_noun() -> None:
+    """Not every cup is a paper cup, and no green apple a red one."""
+    forms = {reworded(noun, 1.0, np.random.default_rng(seed)) for noun in ("cup", "apple") for seed in range(300)}
+    assert "teacup" in forms and not {"paper cup", "plastic cup", "red apple fruit"} & forms
 
 
 @pytest.mark.parametrize(("phrase", "article"), [("apple", "an apple"), ("bowl", "a bowl")])

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from esam3_core.config import StudentConfig, to_dict
-from esam3_core.config_fit import TeacherConfig
+from esam3_core.config_fit import STRATEGIES, FitConfig, TeacherConfig
 from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
 from esam3_core.data.clip import Clip, Clips
 from esam3_core.distill.stage2 import Stage2, open_clips
@@ -144,7 +144,9 @@ def test_a_full_disk_leaves_no_half_clip(config: Stage2Config) -> None:
     assert not [path for path in Path(config.cache).rglob("*") if path.is_file()]
 
 
-def test_two_processes_start_together_without_a_cache(config: Stage2Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_start_together_without_a_cache(strategy: str, config: Stage2Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(config, fit=FitConfig(strategy=strategy))
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(to_dict(config)))))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
