@@ -44,7 +44,7 @@ def test_of_equally_good_adjustments_the_smallest_is_taken() -> None:
     assert (found.dense, found.correction, found.query, found.presence) == (1.0, 1.0, 1.0, 0.0)
 
 
-def test_a_little_is_given_up_for_fewer_false_positives() -> None:
+def test_no_more_than_one_denial_in_twenty_is_given_up_for_what_is_found() -> None:
     """Fifty pairs of either kind. One more instance could be found at the price of three false answers."""
     answers = Answers(np.full((100, 1), 3.0), np.full(100, 3.0), np.zeros((100, 1)), np.tile([1, 0], 50))
     answers.right[::2] = 1
