@@ -24,7 +24,7 @@ PREFIXES = {
     "memorizer": ("memory.", "memory."),
 }
 """Graph -> what its weights' names begin with, in the graph and in the student."""
-ADDED = ("memory.", "exemplar_encoder.", "detector.decoder.presence_scale")
+ADDED = ("memory.", "exemplar_encoder.")
 """What a student may have although the bundle or checkpoint from which it starts has none."""
 UNUSED = ("text_encoder.sentence.", "num_batches_tracked")  # parts of the names of weights that no graph needs
 

@@ -17,8 +17,6 @@ from torch.nn import functional
 from esam3_core.nn.layers import LONG, MLP, Attention, Sides, inverse_sigmoid, sine_embedding
 from esam3_core.nn.scoring import PromptScore
 
-SCALE = "presence_scale"  # a buffer of the decoder
-
 
 class BoxBias(nn.Module):
     """Attention bias from where a pixel lies relative to a query's box (log box-relative position bias)."""
@@ -104,8 +102,6 @@ class Decoded:
 class Decoder(nn.Module):
     """Refines queries and says whether the concept is there at all."""
 
-    presence_scale: Tensor
-
     def __init__(self, layers: int, width: int, heads: int, ffn: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(width, heads, ffn) for _ in range(layers))
@@ -117,8 +113,6 @@ class Decoder(nn.Module):
         self.score = PromptScore(width, ffn)
         self.presence_norm = nn.LayerNorm(width)
         self.presence = MLP(width, width, width, 1)
-        self.register_buffer(SCALE, torch.ones(()))  # set by calibration
-        self.register_load_state_dict_pre_hook(_scale_of_old)
         nn.init.normal_(self.presence_token, std=0.02)
 
     def forward(
@@ -160,12 +154,6 @@ class Decoder(nn.Module):
             decoded.queries.append(hidden)
             decoded.logits.append(evidence + self.score(hidden, summary))
             decoded.boxes.append(boxes)
-            there = evidence.amax(1) + self.presence(self.presence_norm(x[:, 0]))[:, 0]
-            decoded.presence.append(there * self.presence_scale)
+            decoded.presence.append(evidence.amax(1) + self.presence(self.presence_norm(x[:, 0]))[:, 0])
             references = boxes.detach()
         return decoded
-
-
-def _scale_of_old(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
-    """Checkpoints from before there was a scale: it is 1."""
-    state.setdefault(prefix + SCALE, torch.ones(()))
