@@ -45,6 +45,8 @@ def run_distill(arguments: argparse.Namespace) -> int:
     from esam3_core.distill.fit import Fit
     from esam3_core.distill.stages import open_stage
 
+    if arguments.threads < 1:
+        raise ValueError(f"--threads is {arguments.threads}: name 1 or more")
     torch.set_num_threads(arguments.threads)
     config, stage = open_stage(arguments.stage, arguments.config)
     Fit(config, arguments.out, stage).run()
@@ -95,9 +97,13 @@ def read_run(path: Path, kind: type[ConfigT]) -> ConfigT:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: for names that the configuration does not have.
+        ValueError: for names that the configuration does not have, and values that it cannot have.
     """
-    return from_dict(kind, read_values(path))
+    values = read_values(path)
+    try:
+        return from_dict(kind, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_values(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from esam3_core.config_stage2 import PROMPTS, Stage2Config
 from esam3_core.distill.stage2_cache import CachedClip, ClipCache, Taught, box_corners
 
+ROUGH_IOU = 0.75  # of a given mask with the true one, at least
 MIN_START = 0.002  # share of the frame that an object must cover where it is shown to the student
 MIN_CELLS = 6  # cells of S / 2 below which an object that shows is neither asked for nor denied
 MAPS = ("p16", "p8", "p4")
@@ -215,7 +216,11 @@ def prompt_of(
 
 
 def roughened(mask: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A mask as a detector might give it: a cell too wide, too narrow, or shifted; never empty where it was not."""
+    """A mask as a detector might give it: a cell too wide, too narrow, or shifted, where it is about the object still.
+
+    A cell is a quarter of a small object: a memory that is shown such a mask, and asked for the true one, learns not to
+    believe what it is shown.
+    """
     kernel = np.ones((3, 3), np.uint8)
     way = int(rng.integers(5))
     if way == 0:
@@ -223,10 +228,14 @@ def roughened(mask: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     elif way == 1:
         rough = cv2.erode(mask, kernel)
     elif way == 2:
-        rough = np.roll(mask, tuple(rng.integers(-1, 2, 2)), (0, 1))
+        down, right = rng.integers(-1, 2, 2)
+        shift = np.array([[1, 0, right], [0, 1, down]], np.float32)
+        rough = cv2.warpAffine(mask, shift, mask.shape[::-1], flags=cv2.INTER_NEAREST)
     else:
         rough = mask
-    return np.asarray(rough if rough.max() > 0.5 else mask, np.float32)
+    ours, theirs = rough > 0.5, mask > 0.5
+    close = (ours & theirs).sum() >= ROUGH_IOU * max(1, (ours | theirs).sum())
+    return np.asarray(rough if close else mask, np.float32)
 
 
 def _stretch(rng: np.random.Generator, frames: int) -> NDArray[np.int64]:

@@ -68,7 +68,9 @@ def coarse_term(journey: Journey, batch: ClipBatch, look: nn.Module) -> Tensor:
     logits = look(tokens)[..., 0].unflatten(-1, share.shape[2:])
     focal, dice = mask_terms(logits, torch.cat([share, share[:1]]))
     asked = batch.visible & batch.known
-    return mean_of(focal + dice, torch.cat([asked, asked[:1]]))
+    first = torch.zeros_like(asked)
+    first[0] = batch.given[0]  # where a mask is given, the first look knows neither it nor a memory
+    return mean_of(focal + dice, torch.cat([asked & ~first, asked[:1]]))
 
 
 def mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -300,6 +300,8 @@ def test_bad_input_names_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "config/distill/ holds examples" in capsys.readouterr().err
     (tmp_path / "odd.yaml").write_text("learning_rate: 3\n")
     assert main(["distill", "stage3", str(tmp_path / "odd.yaml"), "--out", str(tmp_path)]) == 2
-    assert "DistillConfig has no learning_rate; it has student" in capsys.readouterr().err
+    assert f"{tmp_path / 'odd.yaml'}: DistillConfig has no learning_rate; it has student" in capsys.readouterr().err
+    assert main(["distill", "stage3", str(tmp_path / "odd.yaml"), "--out", str(tmp_path), "--threads", "0"]) == 2
+    assert "--threads is 0: name 1 or more" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "bundle")]) == 2
     assert "train first with" in capsys.readouterr().err

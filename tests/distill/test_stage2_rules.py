@@ -50,16 +50,16 @@ def test_prompts_show_the_object(boxed: bool) -> None:
             assert labels[0] == 1
 
 
-def test_a_rough_mask_is_still_the_object() -> None:
+@pytest.mark.parametrize("side", [1, 3, 7, 14])
+def test_a_rough_mask_is_still_the_object(side: int) -> None:
+    """Large things get a rough edge; of small ones, whose edge is all there is, the true mask is kept."""
     rng = np.random.default_rng(0)
     mask = np.zeros((20, 20), np.float32)
-    mask[5:12, 5:12] = 1
-    dot = np.zeros((20, 20), np.float32)
-    dot[4, 4] = 1
-    for _ in range(20):
-        rough = roughened(mask, rng)
-        assert (np.minimum(rough, mask).sum() / np.maximum(rough, mask).sum()) > 0.5
-        assert roughened(dot, rng).max() == 1
+    mask[:side, 4 : 4 + side] = 1  # at the border, beyond which nothing comes back on the other side
+    rough = [roughened(mask, rng) for _ in range(40)]
+    ious = [np.minimum(one, mask).sum() / np.maximum(one, mask).sum() for one in rough]
+    assert min(ious) >= 0.75 and all(one[19].max() == 0 for one in rough)
+    assert (min(ious) < 1) == (side >= 7)
 
 
 @pytest.mark.parametrize("anchors", [0, 1, 2])
