@@ -26,7 +26,7 @@ COMMANDS = [
 @pytest.mark.parametrize("path", sorted((ROOT / "config/distill").glob("*.yaml")), ids=lambda path: path.stem)
 def test_an_example_can_be_read(path: Path) -> None:
     sees = path.stem == "stage1" or path.stem.endswith("_see")
-    follows = path.stem.startswith("memory") or path.stem.endswith("_follow")
+    follows = path.stem == "stage2" or path.stem.startswith("memory") or path.stem.endswith("_follow")
     kind = Stage2Config if follows else Stage1Config if sees else DistillConfig
     config = read_run(path, kind)
     assert config.sources and config.steps > 0  # type: ignore[attr-defined]
