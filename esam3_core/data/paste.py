@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from esam3_core.data.sample import Label, Sample
-from esam3_core.scenes.vocabulary import KINDS, NOUNS
+from esam3_core.scenes.vocabulary import NOUNS, closest_noun
 
 MIN_CUT = 40  # pixels, shorter side of a cut-out worth pasting
 
@@ -43,8 +43,7 @@ def by_noun(cuts: Sequence[CutOut]) -> list[list[CutOut]]:
     """Cut-outs of the same name together; a mug's is "mug", not "cup"."""
     kinds: dict[str, list[CutOut]] = {}
     for cut in cuts:
-        name = max(sorted(cut.label.phrases & set(NOUNS)), key=lambda noun: len(KINDS[noun]))
-        kinds.setdefault(name, []).append(cut)
+        kinds.setdefault(closest_noun(cut.label.phrases), []).append(cut)
     return list(kinds.values())
 
 

@@ -15,7 +15,7 @@ from esam3_core.data.sample import Samples
 from esam3_core.distill.naming import instance_cells, label_truth
 from esam3_core.metrics.evaluate import chosen
 from esam3_core.nn.student import Student
-from esam3_core.scenes.vocabulary import KINDS, NOUNS
+from esam3_core.scenes.vocabulary import NOUNS, closest_noun
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def naming_score(student: Student, tokenizer: Tokenizer, source: Samples, size: 
             noun = int(row.argmax())
             if 1.0 not in truth or truth[noun] < 0:  # nothing to say, or nobody knows
                 continue
-            name = closest(truth)
+            name = closest_noun([noun for noun, true in zip(NOUNS, truth, strict=True) if true == 1.0])
             asked[name] += 1
             right[name] += int(truth[noun] == 1.0)
             false = [float(logit) for logit, true in zip(row, truth, strict=True) if true == 0.0]
@@ -62,8 +62,3 @@ def naming_score(student: Student, tokenizer: Tokenizer, source: Samples, size: 
         "own": 100 * own / total,
         **by_noun,
     }
-
-
-def closest(truth: list[float]) -> str:
-    """Of the nouns that are true (1, see `label_truth`), the one that says most: "mug" rather than "cup"."""
-    return max((noun for noun, true in zip(NOUNS, truth, strict=True) if true == 1.0), key=lambda n: len(KINDS[n]))

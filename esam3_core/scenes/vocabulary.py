@@ -170,6 +170,11 @@ def nouns_of(kind: str) -> tuple[str, ...]:
     return KINDS[kind]
 
 
+def closest_noun(nouns: frozenset[str] | list[str]) -> str:
+    """Of nouns that are true of one thing, at least one of the vocabulary, the one that says most: "mug", not "cup"."""
+    return max((noun for noun in NOUNS if noun in nouns), key=lambda noun: len(KINDS[noun]))
+
+
 def is_ambiguous(one: str, other: str) -> bool:
     """Whether a person could use either noun for the same object."""
     return one == other or frozenset((one, other)) in AMBIGUOUS
