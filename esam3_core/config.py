@@ -284,6 +284,7 @@ class DistillConfig:
     imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
     start: str = ""  # checkpoint of another run, or a bundle, to start from; "" = none
     size: int = 256  # pixels at which pictures are trained; the student runs at student.size
+    large_size: int = 0  # pixels of every other batch, so that one student can run at two sizes; 0 = size
     pictures: int = 16  # per step
     prompts: int = 3  # per picture
     paste_share: float = 0.4  # of pictures that get cut-outs
@@ -306,3 +307,7 @@ class DistillConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)  # adds its terms to the loss
     teacher_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.size % 32 or self.large_size % 32 or self.large_size < 0:
+            raise ValueError(f"size {self.size} and large_size {self.large_size} must be multiples of 32 pixels")

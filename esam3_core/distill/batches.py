@@ -60,7 +60,7 @@ class Batch:
 class Recipe:
     """How batches are mixed."""
 
-    size: int  # S
+    sizes: tuple[int, ...]  # S of one batch after the other, over and over
     pictures: int  # B
     prompts: int  # per picture
     paste_share: float  # of pictures that get cut-outs
@@ -103,6 +103,7 @@ class Batches(IterableDataset[Batch]):
         """Batch number `step`."""
         rng = np.random.default_rng([self.seed, step])
         recipe = self.recipe
+        size = recipe.sizes[step % len(recipe.sizes)]
         weights = np.array(recipe.weights) / sum(recipe.weights)
         items: list[tuple[View, list[Prompt]]] = []
         while len(items) < recipe.pictures:
@@ -110,7 +111,7 @@ class Batches(IterableDataset[Batch]):
             sample = source[int(rng.integers(len(source)))]
             if self.cuts and rng.random() < recipe.paste_share:
                 sample = paste(sample, self._some_cuts(rng), rng)
-            seen = view(sample, recipe.size, rng)
+            seen = view(sample, size, rng)
             prompts = choose_prompts(seen.sample, recipe.prompts, self.others, rng)
             if recipe.shown_share:
                 prompts = show(prompts, seen.sample, recipe.shown_share, recipe.room, rng)

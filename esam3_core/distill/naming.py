@@ -18,7 +18,7 @@ from torch.nn import functional
 from esam3_core.data.augment import View
 from esam3_core.data.sample import Label, Sample, noun_of, says
 
-MOST_PHRASES = 40  # of a batch that instances are compared with
+MOST_PHRASES = 96  # of a batch that instances are compared with
 EDGE = 0.3  # a token speaks for an instance that covers this share of what it covers of its fullest token
 LEAST_COVER = 0.05  # of an instance's fullest cell from which it counts as seen
 UNKNOWN = -1.0

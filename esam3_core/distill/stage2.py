@@ -53,13 +53,13 @@ class Stage2(Stage):
         if not config.start:
             raise ValueError("stage 2 needs a trained encoder: set start to a stage 3 checkpoint or a bundle")
         start_from(self.student, Path(config.start))
-        if config.memory_start:
-            remember_from(self.student, Path(config.memory_start))
         self.teacher: Teacher | None = open_teacher(config.teacher) if config.teacher.kind != "none" else None
         helpers: dict[str, nn.Module] = {"coarse": nn.Linear(config.student.memory.token_width, 1)}
         if self.teacher is not None:
             helpers["pointer"] = nn.Linear(config.student.width, self._pointer_width(self.teacher))
         self.helpers = nn.ModuleDict(helpers)
+        if config.memory_start:
+            remember_from(self.student, self.helpers, Path(config.memory_start))
 
     @cached_property
     def caches(self) -> list[ClipCache]:
@@ -121,8 +121,8 @@ class Stage2(Stage):
         return int(teacher.clip(frame, corners, torch.tensor([[2, 3]])).pointers.shape[-1])
 
 
-def remember_from(student: Student, folder: Path) -> None:
-    """Give a student the memory of a run of stage 2.
+def remember_from(student: Student, helpers: nn.ModuleDict, folder: Path) -> None:
+    """Give a student the memory of a run of stage 2, and its helpers, as far as they are of the same kind and size.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -131,12 +131,16 @@ def remember_from(student: Student, folder: Path) -> None:
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: set memory_start to a run of stage 2, or to nothing")
-    weights = load_checkpoint(checkpoint)["average"]
+    stored = load_checkpoint(checkpoint)
+    weights = stored["average"]
     memory = {name.removeprefix("memory."): value for name, value in weights.items() if name.startswith("memory.")}
     try:
         memory_of(student).load_state_dict(memory)
     except RuntimeError as error:
         raise ValueError(f"the memory of {folder} has other sizes: use its student section ({error})") from error
+    own = helpers.state_dict()
+    known = {n: v for n, v in stored.get("helpers", {}).items() if n in own and v.shape == own[n].shape}
+    helpers.load_state_dict(own | known)
 
 
 def open_clips(source: ClipSourceConfig, seed: int) -> Clips:

@@ -17,8 +17,8 @@ from esam3_core.config_stage2 import PROMPTS, Stage2Config
 from esam3_core.distill.stage2_cache import CachedClip, ClipCache, Taught, box_corners
 
 ROUGH_IOU = 0.75  # of a given mask with the true one, at least
-MIN_START = 0.002  # share of the frame that an object must cover where it is shown to the student
-MIN_CELLS = 6  # cells of S / 2 below which an object that shows is neither asked for nor denied
+MIN_START = 0.0006  # share of the frame that an object must cover where it is shown to the student
+MIN_PIXELS = 24  # of S x S, below which an object that shows is neither asked for nor denied
 MAPS = ("p16", "p8", "p4")
 STRIDES = (1, 1, 2, 3)  # frames from one to the next
 
@@ -83,8 +83,7 @@ class Stage2Batches:
         if not len(areas):
             return None  # it could not be read
         path = choose_path(len(areas), frames, rng)
-        cells = (cache.size // 2) ** 2
-        ready = np.flatnonzero(areas[path[0]] >= max(MIN_START * cells, MIN_CELLS))
+        ready = np.flatnonzero(areas[path[0]] >= max(MIN_START * cache.size**2, MIN_PIXELS))
         if not len(ready):
             return None
         return _Part((source, index), cache.read(index, path), rng.permutation(ready)[:room])
@@ -102,21 +101,21 @@ class Stage2Batches:
             other = parts[(place + 1) % len(parts)]
             if other.key != part.key and rng.random() < self.config.away:
                 _look_away(scene, place, np.flatnonzero(clip == place), other, _stretch(rng, frames), rng)
-        cells = scene.masks.sum((2, 3))  # [F, T]
-        known = (cells == 0) | (cells >= MIN_CELLS)
-        masks = functional.avg_pool2d(torch.from_numpy(scene.masks.astype(np.float32)), 2)
-        given, points, labels = self._prompts(scene.masks, known, cells, rng)
+        areas = scene.masks.sum((2, 3))  # [F, T]
+        known = (areas == 0) | (areas >= MIN_PIXELS)
+        masks = functional.avg_pool2d(torch.from_numpy(scene.masks.astype(np.float32)), 4)
+        given, points, labels = self._prompts(scene.masks, known, areas, rng)
         rough = masks.clone()
         for frame, track in np.argwhere(given):
             rough[frame, track] = torch.from_numpy(roughened(masks[frame, track].numpy(), rng))
-        written = rng.random(cells.shape) >= self.config.unwritten
+        written = rng.random(areas.shape) >= self.config.unwritten
         return ClipBatch(
             p16=scene.maps["p16"],
             p8=scene.maps["p8"],
             p4=scene.maps["p4"],
             clip=torch.from_numpy(clip),
             masks=masks,
-            visible=torch.from_numpy(cells > 0),
+            visible=torch.from_numpy(areas > 0),
             known=torch.from_numpy(known),
             given=torch.from_numpy(given),
             shown=rough,
@@ -128,15 +127,15 @@ class Stage2Batches:
         )
 
     def _prompts(
-        self, masks: NDArray[np.bool_], known: NDArray[np.bool_], cells: NDArray[np.int64], rng: np.random.Generator
+        self, masks: NDArray[np.bool_], known: NDArray[np.bool_], areas: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.int64]]:
         """Who is shown by a mask in which frame [F, T], and the points [T, K, 2] and labels [T, K] of the others."""
-        frames, tracks = cells.shape
+        frames, tracks = areas.shape
         chances = np.array(self.config.prompts) / sum(self.config.prompts)
         ways = np.asarray(rng.choice(len(PROMPTS), size=tracks, p=chances))
         given = np.zeros((frames, tracks), np.bool_)
         given[0] = ways == PROMPTS.index("mask")
-        large = known & (cells >= MIN_START * masks[0, 0].size)
+        large = known & (areas >= MIN_START * masks[0, 0].size)
         large[0] = False
         for track in np.flatnonzero((rng.random(tracks) < self.config.corrected) & large.any(0)):
             places = np.flatnonzero(large[:, track])
@@ -162,7 +161,7 @@ class _Scene:
 
     maps: dict[str, Tensor]  # [F, B, ...]
     thumbs: NDArray[np.uint8]  # [F, B, S/2, S/2, 3]
-    masks: NDArray[np.bool_]  # [F, T, S/2, S/2]
+    masks: NDArray[np.bool_]  # [F, T, S, S]
     taught: Taught | None
 
 
@@ -187,8 +186,7 @@ def _look_away(
 
 def choose_path(length: int, frames: int, rng: np.random.Generator) -> list[int]:
     """`frames` frames of a clip of `length`, in some direction and stride; at its ends the path turns round."""
-    stride = int(rng.choice(STRIDES)) if length > frames else 1
-    stride = min(stride, max(1, (length - 1) // max(1, frames - 1)))
+    stride = min(int(rng.choice(STRIDES)), max(1, length - 2))
     start = int(rng.integers(length))
     steps = start + (1 if rng.random() < 0.5 else -1) * stride * np.arange(frames)
     period = max(1, 2 * (length - 1))
@@ -239,8 +237,8 @@ def roughened(mask: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
 
 
 def _stretch(rng: np.random.Generator, frames: int) -> NDArray[np.int64]:
-    """Some neighbouring frames, never the first."""
-    length = int(rng.integers(1, max(2, frames // 2)))
+    """Some neighbouring frames, neither the first nor all others."""
+    length = int(rng.integers(1, max(2, frames - 1)))
     first = int(rng.integers(1, max(2, frames - length + 1)))
     return np.arange(first, min(first + length, frames))
 

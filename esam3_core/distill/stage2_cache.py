@@ -32,7 +32,7 @@ from esam3_core.runtime.draft import draft
 from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.preprocess import resize_frame
 
-FORMAT = 1  # raised when files of older versions would be misread
+FORMAT = 2  # raised when files of older versions would be misread
 BATCH = 8  # frames that are encoded at once
 OBJECTS = 32  # of a clip, the largest ones
 TORN = "delete it and start again: what is missing is made anew"
@@ -50,13 +50,13 @@ class Taught:
 
 @dataclass(frozen=True)
 class CachedClip:
-    """Some annotated frames of a clip. S' = S / 2."""
+    """Some annotated frames of a clip."""
 
     p16: Tensor  # half [F, d, S/16, S/16]
     p8: Tensor  # half [F, d/4, S/8, S/8]
     p4: Tensor  # half [F, d/8, S/4, S/4]
-    masks: NDArray[np.bool_]  # [F, n, S', S']
-    thumbs: NDArray[np.uint8]  # [F, S', S', 3], to draw samples on
+    masks: NDArray[np.bool_]  # [F, n, S, S]
+    thumbs: NDArray[np.uint8]  # [F, S/2, S/2, 3], to draw samples on
     taught: Taught | None
 
 
@@ -109,7 +109,7 @@ class ClipCache:
         return self.folder / f"{index:05d}.safetensors"
 
     def visible(self, index: int) -> NDArray[np.int64]:
-        """Cells of S / 2 that each object of a clip covers: [F, n]."""
+        """Pixels of S x S that each object of a clip covers: [F, n]."""
         if self.sizes[index] == (0, 0):
             return np.zeros((0, 0), np.int64)
         with safe_open(self.path(index), "np") as file:
@@ -117,11 +117,11 @@ class ClipCache:
 
     def read(self, index: int, frames: list[int]) -> CachedClip:
         """Some frames of a clip, in that order."""
-        half = self.size // 2
+        side = self.size
         with safe_open(self.path(index), "pt") as file:
             p16, p8, p4 = (torch.stack([file.get_slice(n)[frame] for frame in frames]) for n in ("p16", "p8", "p4"))
             packed = np.stack([file.get_slice("masks")[frame].numpy() for frame in frames])  # [F, n, bytes]
-            masks = np.unpackbits(packed, axis=-1, count=half * half).reshape(*packed.shape[:2], half, half)
+            masks = np.unpackbits(packed, axis=-1, count=side * side).reshape(*packed.shape[:2], side, side)
             thumbs = np.stack([file.get_slice("thumbs")[frame].numpy() for frame in frames])
             taught = None
             if self.teacher is not None:
@@ -144,14 +144,14 @@ class ClipCache:
             for number, crop in (frame.masks or {}).items():
                 largest[number] = max(largest.get(number, 0), crop.area)
         objects = sorted(sorted(largest, key=lambda number: -largest[number])[:OBJECTS])
-        half = self.size // 2
-        masks = np.zeros((len(frames), len(objects), half, half), np.bool_)
+        side, half = self.size, self.size // 2
+        masks = np.zeros((len(frames), len(objects), side, side), np.bool_)
         for place, frame in enumerate(frames):
             for row, number in enumerate(objects):
                 if frame.masks and number in frame.masks:
-                    masks[place, row] = shrunk(frame.masks[number], half)
+                    masks[place, row] = resized(frame.masks[number], side)
         tensors = {**encoded(self.encoder, images)}
-        tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], half * half), axis=-1))
+        tensors["masks"] = torch.from_numpy(np.packbits(masks.reshape(*masks.shape[:2], side * side), axis=-1))
         tensors["areas"] = torch.from_numpy(masks.sum((2, 3)))
         tensors["thumbs"] = torch.from_numpy(np.stack([cv2.resize(i.numpy(), (half, half)) for i in images]))
         if self.teacher is not None and masks.any():  # nothing is asked of a clip that shows no object at this size
@@ -186,8 +186,8 @@ def encoded(encoder: ImageEncoder, images: Tensor) -> dict[str, Tensor]:
     return {name: torch.cat([getattr(part, name) for part in parts]).half().cpu() for name in ("p16", "p8", "p4")}
 
 
-def shrunk(crop: CroppedMask, side: int) -> NDArray[np.bool_]:
-    """A mask in a frame of side x side cells: those it covers by half."""
+def resized(crop: CroppedMask, side: int) -> NDArray[np.bool_]:
+    """A mask in a frame of side x side pixels: those it covers by half."""
     share = cv2.resize(crop.full().astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(share >= 0.5)
 

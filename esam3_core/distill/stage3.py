@@ -106,7 +106,7 @@ class Stage3(Stage):
         config = self.config
         sources, cuts = self._open()
         recipe = Recipe(
-            config.size,
+            (config.size, config.large_size or config.size),
             config.pictures,
             config.prompts,
             config.paste_share,

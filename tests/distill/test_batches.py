@@ -58,6 +58,18 @@ def test_a_batch_has_the_promised_shapes(batches: Batches, tiny_run: DistillConf
     assert batch.noun_known.shape == (2, len(NOUNS))
 
 
+def test_a_student_can_learn_at_two_sizes_in_turn(tiny_run: DistillConfig) -> None:
+    both = Stage3(dataclasses.replace(tiny_run, large_size=96))
+    batches = both.batches(0)
+    assert [batches.batch(step).frames.shape[1] for step in range(4)] == [64, 96, 64, 96]
+    both.train_mode(0)
+    for step in range(2):
+        loss, terms = both.loss(batches.batch(step))
+        assert torch.isfinite(loss) and terms["dense"] > 0
+    with pytest.raises(ValueError, match="large_size 100"):
+        dataclasses.replace(tiny_run, large_size=100)
+
+
 def test_the_same_number_gives_the_same_batch(batches: Batches, stage: Stage3) -> None:
     batches.batch(7)
     assert_equal(batches.batch(3), stage.batches(100).batch(3))

@@ -156,7 +156,7 @@ def test_the_cache_gives_what_the_encoder_says(stage: Stage2, config: Stage2Conf
     with safe_open(cache.path(1), "pt") as file:
         whole = file.get_tensor("p16")
     torch.testing.assert_close(read.p16, whole[[2, 0]])
-    assert read.masks.shape[2:] == (config.size // 2, config.size // 2)
+    assert read.masks.shape[2:] == (config.size, config.size)
     assert (cache.visible(1)[[2, 0]] == read.masks.sum((2, 3))).all()
 
 
@@ -233,8 +233,12 @@ def test_a_memory_can_go_on_with_another_encoder(
     config: Stage2Config, tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
 ) -> None:
     other = write_run(tmp_path / "run", tiny_config, tiny_text)
-    theirs = torch.load(other / "last.pt", weights_only=True)["average"]
+    stored = torch.load(other / "last.pt", weights_only=True)
+    theirs = stored["average"]
+    coarse = torch.full((1, MEMORY.token_width), 3.0)
+    torch.save(stored | {"helpers": {"coarse.weight": coarse}}, other / "last.pt")
     stage = Stage2(dataclasses.replace(config, memory_start=str(other)))
+    assert torch.equal(stage.helpers["coarse"].weight, coarse)
     for name, value in stage.student.state_dict().items():
         if name.startswith("memory."):
             assert torch.equal(value, theirs[name])
