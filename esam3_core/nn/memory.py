@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of tracks: what is written of a frame, and how the next frame is read with it (DESIGN section 4).
+"""Memory of tracks: what is written of a frame, and how the next frame is read with it (docs/memory.md).
 
 One interface for both kinds. `perceiver` remembers a few latents per frame, `dense` every cell of the map; official
 SAM 3 tracker weights are a `dense` memory of other sizes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory bank: what every track remembers, in arrays that are made once and never grow (DESIGN section 4).
+"""The memory bank: what every track remembers, in arrays that are made once and never grow (docs/memory.md).
 
 A track is known by its key, which is never given to another track; the row of the arrays that it happens to use is
 nobody else's business and is used again once the track is closed.
