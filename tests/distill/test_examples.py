@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from esam3_core.cli import build_parser
-from esam3_core.config import DistillConfig
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.commands import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
