@@ -24,12 +24,12 @@ import numpy as np
 from tqdm import tqdm
 
 from esam3_core import load
-from esam3_core.config import STRIDES
 from esam3_core.data.clip import Clip, ClipFrame
 from esam3_core.data.scene_clips import SceneClips
 from esam3_core.runtime.masks import CroppedMask, iou_matrix
-from esam3_core.runtime.memory import MemoryBank, MemoryShape
+from esam3_core.runtime.memory import MemoryBank
 from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
+from esam3_core.runtime.rosters import memory_shape
 from esam3_core.runtime.student import Student
 from esam3_core.runtime.upsample import upsample_mask
 
@@ -93,7 +93,7 @@ def _redraw_from(student: Student, key: str, frames: Sequence[ClipFrame], number
     size = frames[0].image.shape[:2]
     features = student.encode_image(frames[0].image)
     latents = student.memory.memorise(features, logits, np.full(len(given), CERTAIN, np.float32), [True] * len(given))
-    banks = {way: _bank(student, len(given)) for way in WAYS[:2]}
+    banks = {way: MemoryBank(memory_shape(student), len(given)) for way in WAYS[:2]}
     keys = {way: [bank.open() for _ in given] for way, bank in banks.items()}
     for way, bank in banks.items():
         for place, one in zip(keys[way], latents, strict=True):
@@ -140,11 +140,6 @@ def print_table(rows: Mapping[str, Mapping[str, float]], rate: float) -> None:
         cells = [f"{values['objects']:.0f}", f"{values['grid']:.3f}", *(f"{values[f'iou_{n}']:.3f}" for n in LATER)]
         print("| " + " | ".join([name, *cells]) + " |")
     print(f"\n{rate:g} frames a second")
-
-
-def _bank(student: Student, rows: int) -> MemoryBank:
-    sizes = student.bundle.student
-    return MemoryBank(MemoryShape.of(sizes.memory, sizes.size, sizes.width, STRIDES[sizes.neck]), rows)
 
 
 def _truth(frame: ClipFrame, number: int) -> CroppedMask:

@@ -97,8 +97,8 @@ class TrackerConfig:
     keep_share: float = 1.0  # of the detector's score_threshold: score from which a detection continues a track
     new_score: float = 0.6  # score from which an unmatched detection starts a track
     min_hits: int = 2  # processed frames before a track is confirmed and gets its id
-    hold: float = 0.2  # s of image time an unseen track shows its last mask, moved on, before it is occluded
-    max_age: float = 1.0  # s of image time an unseen track is remembered
+    hold: float = 0.2  # iou: s of image time an unseen track shows its last mask, moved on, before it is occluded
+    max_age: float = 1.0  # s of image time an unseen track is remembered; memory: is looked for near its last place
     merge_iou: float = 0.8  # two tracks of one concept that overlap more are one: the older id stays
     detect_every: int = 1  # run concept detection every n-th processed frame
     max_tracks: int = 16
@@ -138,7 +138,7 @@ class RuntimeConfig:
     """How engines run."""
 
     backend: str = "auto"  # auto, onnxruntime, tensorrt
-    device: str = "auto"  # auto, cpu, cuda:0
+    device: str = "auto"  # auto, cpu, cuda, cuda:N
     threads: int = 0  # CPU threads of the engines; 0 = all cores
     max_concepts: int = 8
     text_cache: int = 256  # concepts whose text tokens are kept

@@ -55,7 +55,7 @@ class MemoryShape:
 class MemoryBank:
     """Latents and object pointers of up to `rows` tracks.
 
-    Slots 0..anchors-1 of a row are written once, the others in turn; the same holds for pointers. Nothing else in here
+    Slots 0..anchors-1 of a row are written once, the others in turn; the same holds for pointers. Nothing in here
     grows: not with time, not with the number of tracks.
     """
 
