@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from esam3_core.config import DistillConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.sample import Samples
 from esam3_core.data.scenes import SceneShards

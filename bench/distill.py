@@ -28,9 +28,10 @@ import numpy as np
 import torch
 import yaml
 
-from esam3_core.config import DistillConfig, SceneConfig, SourceConfig, StudentConfig, TextConfig, to_dict
-from esam3_core.config_fit import TeacherConfig
+from esam3_core.config import SceneConfig, StudentConfig, TextConfig, to_dict
+from esam3_core.config_fit import SourceConfig, TeacherConfig
 from esam3_core.config_stage1 import CacheConfig, Stage1Config
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.activations import forget_activations
 from esam3_core.distill.answers import ask
 from esam3_core.distill.cache import Cache, fill, open_views

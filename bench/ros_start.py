@@ -33,7 +33,7 @@ from esam3_ros.listener import Listener
 from esam3_ros.processes import Nodes
 from esam3_ros.speed import PATIENCE
 
-BUDGET = 3.0  # s, DESIGN section 10
+BUDGET = 3.0  # s from the start to the first mask that we aim at
 LOOK = 0.005  # s between looks
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every default of esam3, as frozen dataclasses.
+"""Every default of esam3, as frozen dataclasses: here what runs on the robot and the scenes, in `config_*.py` the rest.
 
 ROS parameters, YAML files, command-line options and docs take their defaults from here and nowhere else.
 Units stand in the comment of each field. Nothing in this file imports torch, ROS or an engine.
@@ -11,7 +11,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from esam3_core.config_fit import FitConfig, TeacherConfig
 from esam3_core.config_memory import MemoryConfig
 from esam3_core.config_text import TextConfig
 
@@ -41,7 +40,7 @@ ConfigT = TypeVar("ConfigT")
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Every size of the student (DESIGN section 3)."""
+    """Every size of the student; `nn/student.py` puts its parts together."""
 
     variant: str = "en_s"  # one of TRUNKS
     neck: str = "fpn"  # fpn: ours; sam3: neck and detector of official checkpoints
@@ -92,14 +91,14 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Life of a track (DESIGN section 6)."""
+    """Life of a track (docs/memory.md: what enters, and what leaves)."""
 
     match_iou: float = 0.3  # mask IoU from which a detection continues a track
     keep_share: float = 1.0  # of the detector's score_threshold: score from which a detection continues a track
     new_score: float = 0.6  # score from which an unmatched detection starts a track
     min_hits: int = 2  # processed frames before a track is confirmed and gets its id
-    hold: float = 0.2  # s of image time an unseen track shows its last mask, moved on, before it is occluded
-    max_age: float = 1.0  # s of image time an unseen track is remembered
+    hold: float = 0.2  # iou: s of image time an unseen track shows its last mask, moved on, before it is occluded
+    max_age: float = 1.0  # s of image time an unseen track is remembered; memory: is looked for near its last place
     merge_iou: float = 0.8  # two tracks of one concept that overlap more are one: the older id stays
     detect_every: int = 1  # run concept detection every n-th processed frame
     max_tracks: int = 16
@@ -139,7 +138,7 @@ class RuntimeConfig:
     """How engines run."""
 
     backend: str = "auto"  # auto, onnxruntime, tensorrt
-    device: str = "auto"  # auto, cpu, cuda:0
+    device: str = "auto"  # auto, cpu, cuda, cuda:N
     threads: int = 0  # CPU threads of the engines; 0 = all cores
     max_concepts: int = 8
     text_cache: int = 256  # concepts whose text tokens are kept
@@ -261,53 +260,3 @@ def _build(name: str, hint: Any, value: Any) -> Any:
     if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         return tuple(_build(name, get_args(hint)[0], item) for item in value)
     return value
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One data set of a training run."""
-
-    path: str  # folder of scene shards, of real pictures or of SA-1B's tars; the annotations of saco, coco and lvis
-    kind: str = "scenes"  # scenes, real, sa1b, saco, coco, lvis
-    weight: float = 1.0  # how often it is drawn, against the others
-    cut_outs: bool = False  # its instances may be pasted into other pictures
-    pictures: str = ""  # folder of the pictures of saco, coco and lvis
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """One training run of stage 3. Everything that decides the result is here; the run's folder keeps a copy."""
-
-    student: StudentConfig = field(default_factory=StudentConfig)
-    sources: tuple[SourceConfig, ...] = ()
-    text: str = ""  # folder with text.safetensors and tokenizer.json
-    imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
-    start: str = ""  # checkpoint of another run, or a bundle, to start from; "" = none
-    size: int = 256  # pixels at which pictures are trained; the student runs at student.size
-    large_size: int = 0  # pixels of every other batch, so that one student can run at two sizes; 0 = size
-    pictures: int = 16  # per step
-    prompts: int = 3  # per picture
-    paste_share: float = 0.4  # of pictures that get cut-outs
-    shown_share: float = 0.0  # of true prompts that boxes show, many of them without a word; needs student.memory
-    steps: int = 3000
-    warmup: int = 100  # steps
-    decay: int = 800  # last steps, over which the learning rate falls to a fiftieth
-    frozen_steps: int = 300  # first steps during which the whole trunk keeps its weights
-    naming_steps: int = 0  # first steps in which only the encoder learns, what things are called: three times as fast
-    encoder_frozen: bool = False  # trunk and neck keep their weights, which makes a step much cheaper
-    frozen: tuple[str, ...] = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # parts of the trunk that never train
-    rate: float = 4e-4  # learning rate of neck and detector
-    trunk_rate: float = 1e-4
-    text_rate: float = 0.0  # of the text encoder; 0 = only its projector trains, at `rate`
-    weight_decay: float = 0.02
-    clip: float = 1.0  # gradient norm
-    average: float = 0.998  # decay of the weights' running average, which is what is exported
-    checkpoint_every: float = 180.0  # s
-    seed: int = 0
-    fit: FitConfig = field(default_factory=FitConfig)
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)  # adds its terms to the loss
-    teacher_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.size < 32 or self.size % 32 or self.large_size % 32 or self.large_size < 0:
-            raise ValueError(f"size {self.size} and large_size {self.large_size} must be multiples of 32 pixels")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a training run is computed, and which teacher it has: what all three stages share (DESIGN section 8)."""
+"""What the training stages share: how a run is computed, who teaches, which pictures it reads (docs/distill.md)."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ class TeacherConfig:
             raise ValueError(f"unknown teacher precision {self.precision!r}: choose float32 or bfloat16")
         if self.kind != "none" and not self.path:
             raise ValueError(f"the {self.kind} teacher needs a path")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One data set of a training run."""
+
+    path: str  # folder of scene shards, of real pictures or of SA-1B's tars; the annotations of saco, coco and lvis
+    kind: str = "scenes"  # scenes, real, sa1b, saco, coco, lvis
+    weight: float = 1.0  # how often it is drawn, against the others
+    cut_outs: bool = False  # its instances may be pasted into other pictures
+    pictures: str = ""  # folder of the pictures of saco, coco and lvis

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every size of a student's memory: what a track remembers and the heads that read it (DESIGN section 4)."""
+"""Every size of a student's memory: what a track remembers and the heads that read it (docs/memory.md)."""
 
 from __future__ import annotations
 

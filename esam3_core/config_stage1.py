@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1 and the cache of what its teacher says: every default (DESIGN section 8)."""
+"""Stage 1 and the cache of what its teacher says: every default (docs/distill.md)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esam3_core.config import SourceConfig, StudentConfig
-from esam3_core.config_fit import FitConfig, TeacherConfig
+from esam3_core.config import StudentConfig
+from esam3_core.config_fit import FitConfig, SourceConfig, TeacherConfig
 
 QUANTISED = ("fp16", "int8")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2, the memory: every default (DESIGN section 8)."""
+"""Stage 2, the memory: every default (docs/memory.md, training)."""
 
 from __future__ import annotations
 

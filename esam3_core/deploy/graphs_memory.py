@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graphs that only a student with memory has: propagator, memorizer, exemplar encoder (DESIGN section 5)."""
+"""The graphs that only a student with memory has: propagator, memorizer, exemplar encoder."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any, TypeVar
 
-from esam3_core.config import DistillConfig, from_dict
+from esam3_core.config import from_dict
+from esam3_core.config_stage3 import DistillConfig
 
 STAGES = ("stage1", "stage2", "stage3")
 ConfigT = TypeVar("ConfigT")

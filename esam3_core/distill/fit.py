@@ -16,7 +16,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from esam3_core.config import DistillConfig, from_dict, to_dict
+from esam3_core.config import from_dict, to_dict
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.activations import forget_activations
 from esam3_core.distill.checkpoint_file import load_checkpoint
 from esam3_core.distill.drafts import write_whole

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from esam3_core.config import DistillConfig, from_dict, to_dict
+from esam3_core.config import from_dict, to_dict
 from esam3_core.config_stage2 import Stage2Config
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.export import check_place, export_bundle, sha256

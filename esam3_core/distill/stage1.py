@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1, the encoder: a student learns to see what its teacher sees (DESIGN section 8).
+"""Stage 1, the encoder: a student learns to see what its teacher sees (docs/distill.md, stage 1).
 
 Features by squared error and direction at every scale; then prompts and concepts in the loop, through the teacher's
 frozen heads; and the text encoder by the teacher's text tokens. Where `start` is the teacher itself, the student takes

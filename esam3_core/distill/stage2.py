@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2, the memory: a student with a frozen encoder learns to follow what it was shown (DESIGN section 8)."""
+"""Stage 2, the memory: a student with a frozen encoder learns to follow what it was shown (docs/memory.md)."""
 
 from __future__ import annotations
 

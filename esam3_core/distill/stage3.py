@@ -13,7 +13,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from esam3_core.config import DistillConfig, SourceConfig
+from esam3_core.config_fit import SourceConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.coco import CocoPictures
 from esam3_core.data.lvis import LvisPictures
 from esam3_core.data.paste import CutOut, cut_outs

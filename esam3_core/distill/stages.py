@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esam3_core.config import DistillConfig
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.commands import read_run
 
 if TYPE_CHECKING:

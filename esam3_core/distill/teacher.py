@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teachers: one interface for everything a student can learn from (DESIGN section 8).
+"""Teachers: one interface for everything a student can learn from (docs/distill.md, teachers).
 
 A teacher sees frames and gives features; its frozen heads turn features, its own or a student's, into masks. So a
 student's features can be judged by what the teacher can still see in them.

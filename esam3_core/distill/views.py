@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from esam3_core.config import SourceConfig
+from esam3_core.config_fit import SourceConfig
 from esam3_core.data.augment import View, view
 from esam3_core.distill.batches import Source
 

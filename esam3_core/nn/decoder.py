@@ -147,7 +147,7 @@ class Decoder(nn.Module):
             if torch.onnx.is_in_onnx_export() and self.box_bias.heads * x.shape[1] * image.shape[1] >= LONG:
                 bias = self.box_bias.sides(references, grid)
             else:
-                bias = self.box_bias(references, grid)  # [C, h, 1+Q, N]
+                bias = self.box_bias(references, grid)  # [C, heads, 1 + Q, N]
             x = layer(x, place, prompt, prompt_bias, image, image + position, bias)
             hidden = self.norm(x[:, 1:])
             boxes = (self.box(hidden) + inverse_sigmoid(references)).sigmoid()

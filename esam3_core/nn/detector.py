@@ -49,7 +49,8 @@ class Detector(nn.Module):
         """Look for each concept.
 
         Args:
-            p16, p8, p4: features [C, ...]; p8 and p4 may have batch 1 when every concept looks at one frame.
+            p16, p8, p4: features [C, ...] (see `student.Features`); p8 and p4 may have batch 1 when every concept looks
+                at one frame.
             prompt: [C, L, d], tokens of the phrase and behind them, from its context length on, those of exemplars;
                 pad: [C, L], True = padding.
             drawn: int64 [D], training only: the pairs whose pixels are wanted, and whose p8 and p4 [D, ...] are given;

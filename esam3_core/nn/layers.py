@@ -81,7 +81,7 @@ class Attention(nn.Module):
             return self.out(attend_fused(q, k, v, self.heads))
         if isinstance(bias, tuple):
             return self.out(attend_by_head(q, k, v, bias))  # the bias of all heads takes 33 MB, for 201 queries
-        q, k, v = self._split(q), self._split(k), self._split(v)  # [B, h, N, d/h]
+        q, k, v = self._split(q), self._split(k), self._split(v)  # [B, heads, N, d / heads]
         mixed = attend_long(q, k, v) if is_long else attend(q, k, v, bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -118,7 +118,7 @@ def attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Attention written out; arguments as for `attend_long`, the bias may differ between queries."""
-    logits = q @ k.transpose(-2, -1)  # [B, h, Nq, Nk]
+    logits = q @ k.transpose(-2, -1)  # [B, heads, Nq, Nk]
     if bias is not None:
         logits = logits + bias
     return logits.float().softmax(-1).to(v.dtype) @ v

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of tracks: what is written of a frame, and how the next frame is read with it (DESIGN section 4).
+"""Memory of tracks: what is written of a frame, and how the next frame is read with it (docs/memory.md).
 
 One interface for both kinds. `perceiver` remembers a few latents per frame, `dense` every cell of the map; official
 SAM 3 tracker weights are a `dense` memory of other sizes.
@@ -198,7 +198,7 @@ class Memory(nn.Module):
         return rope_waves(places, own.attention_width, own.rope_base, own.rope_cells)
 
     def _key_waves(self, remembered: Remembered, grid: tuple[int, int]) -> Tensor:
-        """Waves of all keys [2, K, c / 2]; global latents and pointers are not turned."""
+        """Waves of all keys [2, K, attention_width / 2]; global latents and pointers are not turned."""
         own = self.config
         slots = remembered.memory.shape[1]
         pointer_tokens = remembered.pointers.shape[1] * (remembered.pointers.shape[2] // own.width)
@@ -216,7 +216,7 @@ class Memory(nn.Module):
 
     def _best(self, drawn: Drawn, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Which mask is given, and whose token becomes the pointer, int64 [T] each: with at most one point the best
-        candidate's, else the first one's."""
+        candidate's, else the first one's. Both are of one mask here; SAM 3's tracker may take two."""
         tracks = drawn.iou.shape[0]
         if self.config.candidates == 0:
             first = torch.zeros(tracks, dtype=torch.int64, device=drawn.iou.device)

@@ -76,9 +76,9 @@ class MemoryLayer(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """A stack of memory layers.
+    """A stack of memory layers, self-attention in the first `self_layers` of them.
 
-    Self-attention of the first layer sees nothing of any track, so all tracks share its cost.
+    Self-attention of the very first layer sees nothing of any track, so all tracks share its cost.
     """
 
     def __init__(
@@ -96,13 +96,14 @@ class MemoryAttention(nn.Module):
         """Look at memory.
 
         Args:
-            tokens: [1, N, d] of the frame (or [T, N, d]).
+            tokens: [1, N, c] of the frame (or [T, N, c]), c = `width`.
             key, value: [T, K, m], with and without places and times.
-            waves: [2, N, c / 2]; key_waves: [2, K, c / 2], see `PlacedAttention`.
-            used: bool [T, K]; the others are not seen. A track without any gets the mean of nothing useful, but finite.
+            waves: [2, N, inner / 2]; key_waves: [2, K, inner / 2], see `PlacedAttention`.
+            used: bool [T, K]; the others are not seen. A track without any gets numbers that mean nothing, but finite
+                ones: the caller puts others in their place.
 
         Returns:
-            [T, N, d]
+            [T, N, c]
         """
         bias = (1.0 - used[:, None, :].to(tokens.dtype)) * -1e4  # [T, 1, K]
         for layer in self.layers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neck `fpn`: a top-down pyramid from the trunk's own strides (DESIGN section 3)."""
+"""Neck `fpn`: a top-down pyramid from the trunk's own strides (FPN, Lin et al. 2017, section 3)."""
 
 from __future__ import annotations
 

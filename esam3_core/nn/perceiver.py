@@ -45,7 +45,7 @@ class Perceiver(nn.Module):
 
     Args:
         width: m.
-        latents_global: latents that see everything.
+        latents_global: latents that see everything, without the two means that `likeness.py` adds.
         latents_2d: latents with a place, a square number: windows side by side.
         layers: depth.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dot-product scoring: how well a token fits the whole prompt (SAM 3, facts of section "scoring")."""
+"""Dot-product scoring: how well a token fits the whole prompt (SAM 3, detector)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student: image encoder, text encoder and detector behind one configuration."""
+"""The student: image encoder, text encoder, detector and, where it has them, memory and exemplar encoder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def normalise(frames: Tensor) -> Tensor:
 
 
 class ImageEncoder(nn.Module):
-    """Trunk and neck."""
+    """Frame -> features: a timm trunk and one of two necks, ours or that of official checkpoints."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class ImageEncoder(nn.Module):
 
 
 class Student(nn.Module):
-    """Finds every instance of a concept in a frame."""
+    """Finds every instance of a concept in a frame; with a memory it also follows what it was shown."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ class TextEncoder(nn.Module):
     """Token ids -> prompt tokens of the detector, and a sentence embedding.
 
     Args:
-        config: sizes of the trunk.
+        config: sizes of this encoder.
         width: channels d of the prompt tokens.
     """
 

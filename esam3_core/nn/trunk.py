@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from esam3_core.config import TRUNKS
 
-STRIDES = (4, 8, 16, 32)
-
 
 def _import_timm():  # type: ignore[no-untyped-def]
     """timm imports torchvision, whose PyPI wheel expects a CUDA torch: beside a CPU-only torch it stops at
@@ -36,7 +34,7 @@ class Trunk(nn.Module):
         strides: of the maps that are wanted.
     """
 
-    def __init__(self, variant: str, strides: tuple[int, ...] = STRIDES) -> None:
+    def __init__(self, variant: str, strides: tuple[int, ...] = (4, 8, 16, 32)) -> None:
         super().__init__()
         timm = _import_timm()
         name = TRUNKS[variant]

@@ -29,7 +29,7 @@ class LiveTrack:
     crop: CroppedMask
     first_seen: float
     last_seen: float
-    detected_at: float  # stamp of the detection that `box` and `crop` come from
+    detected_at: float  # stamp of the frame that `box` and `crop` come from: a detection's, or one that memory drew in
     diagonal: float  # pixels, of the box; smoothed, so that it is not that of the last sliver before it was hidden
     hits: int = 1
     id: int = 0
@@ -45,7 +45,7 @@ class LiveTrack:
         return cls(detection.concept, detection.score, detection.box, detection.crop, stamp, stamp, stamp, diagonal)
 
     def predicted_shift(self, stamp: float) -> tuple[int, int]:
-        """Whole pixels that the instance has probably moved since its last detection."""
+        """Whole pixels that the instance has probably moved since `detected_at`, in x and y."""
         elapsed = min(stamp - self.detected_at, HORIZON)
         return round(self.velocity[0] * elapsed), round(self.velocity[1] * elapsed)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory bank: what every track remembers, in arrays that are made once and never grow (DESIGN section 4).
+"""The memory bank: what every track remembers, in arrays that are made once and never grow (docs/memory.md).
 
 A track is known by its key, which is never given to another track; the row of the arrays that it happens to use is
 nobody else's business and is used again once the track is closed.
@@ -55,7 +55,7 @@ class MemoryShape:
 class MemoryBank:
     """Latents and object pointers of up to `rows` tracks.
 
-    Slots 0..anchors-1 of a row are written once, the others in turn; the same holds for pointers. Nothing else in here
+    Slots 0..anchors-1 of a row are written once, the others in turn; the same holds for pointers. Nothing in here
     grows: not with time, not with the number of tracks.
     """
 

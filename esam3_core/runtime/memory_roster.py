@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The roster of tracks that remember: memory looks for them in every frame, the detector now and then.
 
-One frame: propagate, settle who is where, detect if it is due, associate, give birth, forget, memorise (DESIGN 6).
-Starting values are SAM 3's defaults, but everything is causal: no output waits for later frames.
+One frame: propagate, settle who is where, detect if it is due, associate, give birth, forget, memorise.
+The rules stand in docs/memory.md. Starting values are SAM 3's defaults, but everything is causal: no output waits for
+later frames.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ def make_roster(student: Student, config: TrackerConfig) -> Roster:
     """
     if not wants_memory(student, config):
         return Roster(config)
-    return MemoryRoster(config, student.memory, _shape(student))
+    return MemoryRoster(config, student.memory, memory_shape(student))
 
 
 def warm_up_memory(student: Student, features: Mapping[str, Any]) -> None:
     """Run every engine of memory on the features of any frame."""
-    bank = MemoryBank(_shape(student), 1)
+    bank = MemoryBank(memory_shape(student), 1)
     engines, key = student.memory, bank.open()
     logits = np.zeros((1, engines.side, engines.side), np.float32)
     bank.write(key, engines.memorise(features, logits, np.ones(1, np.float32), [True])[0])
@@ -38,7 +38,8 @@ def warm_up_memory(student: Student, features: Mapping[str, Any]) -> None:
     engines.point(features, bank, [key], logits)
 
 
-def _shape(student: Student) -> MemoryShape:
+def memory_shape(student: Student) -> MemoryShape:
+    """The sizes of what a track of this student remembers."""
     sizes = student.bundle.student
     return MemoryShape.of(sizes.memory, sizes.size, sizes.width, STRIDES[sizes.neck])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loaded student: finds concepts in images, makes trackers."""
+"""A loaded student: finds concepts in images, makes trackers; it owns the engines, trackers only use them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DETECTOR_OUTPUTS = ("boxes", "logits", "presence", "kept", "masks")
 
 
 class Student:
-    """Everything needed to find concepts in frames.
+    """Everything needed to find concepts in frames, and to follow them.
 
     `detector` holds the thresholds; replace it at any time, the next frame uses it.
     """

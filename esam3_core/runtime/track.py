@@ -36,8 +36,8 @@ class Track:
 
     `id` counts from 1 and fits 16 bits. `state` is "new" in the first frame that carries the id, "tracked" while the
     instance is seen and "occluded" while it is remembered but not seen: then the mask is empty and the box is where
-    the instance was seen last. A track that is missed for a moment (`TrackerConfig.hold`) stays "tracked" with its last
-    mask, moved on; its `last_seen` tells.
+    the instance was seen last. Without memory, a track that is missed for a moment (`TrackerConfig.hold`) stays
+    "tracked" with its last mask, moved on; its `last_seen` tells.
     """
 
     id: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The procedural tabletop world: training data, simulated camera and ground truth (DESIGN: scenes)."""
+"""The procedural tabletop world: training data, simulated camera and ground truth."""
 
 from __future__ import annotations
 

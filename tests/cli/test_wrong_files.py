@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from esam3_core.cli import main
-from esam3_core.config import DistillConfig, StudentConfig, TextConfig, from_dict
+from esam3_core.config import StudentConfig, TextConfig, from_dict
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.bench import read_report

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esam3_core.config import SourceConfig
+from esam3_core.config_fit import SourceConfig
 from esam3_core.data.augment import view
 from esam3_core.data.sample import truth
 from esam3_core.distill.prompts import choose_prompts

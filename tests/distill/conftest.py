@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from esam3_core.config import DistillConfig, SourceConfig, StudentConfig
-from esam3_core.config_fit import TeacherConfig
+from esam3_core.config import StudentConfig
+from esam3_core.config_fit import SourceConfig, TeacherConfig
 from esam3_core.config_stage1 import Stage1Config
+from esam3_core.config_stage3 import DistillConfig
 from tests.distill.teachers import write_run
 from tests.drawn_data import Thing, scatter, write_real_folder, write_shard
 

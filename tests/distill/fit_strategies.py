@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from esam3_core.config import DistillConfig
 from esam3_core.config_fit import FitConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.commands import read_config
 from esam3_core.distill.fit import Fit
 

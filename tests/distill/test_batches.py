@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from esam3_core.config import DistillConfig, SourceConfig
+from esam3_core.config_fit import SourceConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.sample import truth
 from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, noun_cells

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from esam3_core.config import DistillConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.distill.calibration_answers import DROPPED, QUESTIONS, _answer, _overlaps, collect

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from esam3_core.config import DistillConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.drafts import STALE, remove_stale, write_whole
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.run_log import RunLog

@@ -20,7 +20,8 @@ import torch
 import yaml
 
 from esam3_core.cli import main
-from esam3_core.config import DistillConfig, to_dict
+from esam3_core.config import to_dict
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.deploy import export
 from esam3_core.distill.commands import read_config
 from esam3_core.distill.fit import Fit, NotSaved, rate_share

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from esam3_core.config import DistillConfig
 from esam3_core.config_stage1 import Stage1Config
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.stage1 import Stage1
 from esam3_core.distill.stage3 import Stage3, start_from

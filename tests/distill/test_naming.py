@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from esam3_core.config import DistillConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.augment import View
 from esam3_core.data.sample import Label, Sample
 from esam3_core.distill.batches import collate

@@ -14,8 +14,9 @@ import pytest
 import torch
 import yaml
 
-from esam3_core.config import DistillConfig, to_dict
+from esam3_core.config import to_dict
 from esam3_core.config_fit import FitConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.activations import forget_activations
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.stage3 import Stage3

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from esam3_core.config import DistillConfig, StudentConfig
+from esam3_core.config import StudentConfig
 from esam3_core.config_fit import TeacherConfig
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.stage3 import Stage3
 from esam3_core.distill.taught import match_term

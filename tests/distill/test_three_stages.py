@@ -13,10 +13,11 @@ import torch
 import yaml
 
 from esam3_core.cli import main
-from esam3_core.config import DistillConfig, StudentConfig, TextConfig, to_dict
+from esam3_core.config import StudentConfig, TextConfig, to_dict
 from esam3_core.config_fit import TeacherConfig
 from esam3_core.config_stage1 import CacheConfig, Stage1Config
 from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
+from esam3_core.config_stage3 import DistillConfig
 from tests.distill.teachers import MEMORY
 
 LEVELS = ("p16", "p8", "p4", "t16", "t8", "t4", "trunk")
