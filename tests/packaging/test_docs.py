@@ -98,8 +98,8 @@ def test_every_topic_service_and_parameter_of_the_readme_is_in_the_interface() -
 
 
 def check_scripts(text: str) -> None:
-    for command in commands(text, "python "):
-        if match := re.match(r"python (?:-m ([\w.]+)|(\S+\.py))", command):
+    for command in (*commands(text, "python "), *commands(text, "bench/")):
+        if match := re.match(r"python -m ([\w.]+)|(?:python )?(\S+\.py)", command):
             script = ROOT / (f"{match[1].replace('.', '/')}.py" if match[1] else match[2])
             assert script.is_file(), command
             assert options(command) <= options_of_script(script), command
