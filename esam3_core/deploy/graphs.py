@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graphs of a bundle as torch modules with plain tensors in and out."""
+"""The graphs of a bundle as torch modules with plain tensors in and out (docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -98,8 +98,24 @@ def test_every_topic_service_and_parameter_of_the_readme_is_in_the_interface() -
 
 
 def check_scripts(text: str) -> None:
-    for command in commands(text, "python "):
-        if match := re.match(r"python (?:-m ([\w.]+)|(\S+\.py))", command):
+    for command in (*commands(text, "python "), *commands(text, "bench/")):
+        if match := re.match(r"python -m ([\w.]+)|(?:python )?(\S+\.py)", command):
             script = ROOT / (f"{match[1].replace('.', '/')}.py" if match[1] else match[2])
             assert script.is_file(), command
             assert options(command) <= options_of_script(script), command
+
+
+def test_the_table_of_graphs_is_that_of_the_shipped_bundle() -> None:
+    onnx = pytest.importorskip("onnx")
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| .+ \|$", page, re.MULTILINE)
+    files = sorted((ROOT / "esam3_core/bundles/tabletop").glob("*.onnx"))
+    assert sorted(name for name, *_ in rows) == [path.stem for path in files]
+    for name, takes, gives in rows:
+        graph = onnx.load(ROOT / f"esam3_core/bundles/tabletop/{name}.onnx", load_external_data=False).graph
+        for cell, ports in ((takes, graph.input), (gives, graph.output)):
+            assert re.findall(r"`(\w+)`", cell) == [port.name for port in ports], name
+            sizes = dict(re.findall(r"`(\w+)`(?: uint8)? \[([^]]+)\]", cell))
+            for port in ports:
+                count = len(port.type.tensor_type.shape.dim)
+                assert port.name not in sizes or len(sizes[port.name].split(",")) == count, (name, port.name)

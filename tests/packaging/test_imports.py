@@ -21,10 +21,12 @@ TORCH = {"torch", "torchvision", "timm", "onnxscript"}
 
 # Part of esam3_core -> parts it may import. A part that is not named here may import every other.
 ALLOWED: dict[str, set[str]] = {
-    "config": {"config_fit", "config_memory", "config_text"},
+    "config": {"config_memory", "config_text"},
     "config_fit": set(),
     "config_memory": set(),
     "config_stage1": {"config", "config_fit"},
+    "config_stage2": {"config", "config_fit"},
+    "config_stage3": {"config", "config_fit"},
     "config_text": set(),
     "runtime": {"config"},
     "nn": {"config"},
