@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from esam3_core import __version__
 from esam3_core.runtime.errors import Esam3Error
+from esam3_core.runtime.interrupt import INTERRUPTED
 
 COMMANDS = {
     "esam3_core.runtime.commands": ("segment", "track"),
@@ -44,7 +45,7 @@ EXTRAS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the reason stands in the error output)."""
+    """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the error output says why), 130 Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = next((word for word in words if not word.startswith("-")), "")
     parsed = build_parser(verb).parse_args(words, argparse.Namespace(words=words))
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Esam3Error, ValueError, OSError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def build_parser(verb: str = "") -> argparse.ArgumentParser:

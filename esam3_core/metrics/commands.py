@@ -62,10 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; ValueError or OSError for bad input."""
     from esam3_core.metrics.provenance import foot, provenance
     from esam3_core.metrics.report import write_json
+    from esam3_core.runtime.outputs import check_outputs
 
-    for path in (arguments.json, arguments.markdown):
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)  # or say that it cannot be, before hours of measuring
+    check_outputs(files=[arguments.json, arguments.markdown], folders=[arguments.plots])
     markdown, summary = measure(arguments)
     bundle = _bundle_folder(arguments)
     made_of = provenance(arguments.words, bundle, _measured_on(arguments))
@@ -76,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(summary, arguments.json)
     if arguments.markdown:
+        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown, encoding="utf-8")
     return 0
 
