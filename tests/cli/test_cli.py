@@ -138,6 +138,14 @@ class TestSegment:
         assert cli.main(["segment", str(images / "a.png"), "--concept", "red", "--bundle", bundle]) == 0
         assert "a.png: 1 found\n  red 1.00 box " in capsys.readouterr().out
 
+    def test_what_the_bundle_does_not_claim_to_know_is_said_once(self, bundle, images, capsys):
+        arguments = ["segment", str(images), "--concept", "Red", "--concept", "dark blue", "--bundle", bundle]
+        assert cli.main(arguments) == 0
+        assert capsys.readouterr().err == ""
+        assert cli.main([*arguments, "--concept", "zebra"]) == 0
+        told = capsys.readouterr().err
+        assert told == f"esam3: this bundle does not claim to know zebra, only {', '.join(esam3_core.load(bundle).concepts)}\n"
+
     def test_the_score_threshold_can_be_set(self, bundle, images, capsys):
         arguments = ["segment", str(images / "a.png"), "--concept", "red", "--bundle", bundle, "--score", "0.9999"]
         assert cli.main(arguments) == 0
