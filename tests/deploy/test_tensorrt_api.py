@@ -147,7 +147,7 @@ def test_no_tensorrt_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(EngineError, match=r"JetPack 6\.1 and newer bring it.*without a GPU use --check"):
         find_tensorrt("build")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(EngineError, match=r"pip install 'esam3\[check\]'"):
+    with pytest.raises(EngineError, match=r"pip install '\.\[check\]'"):
         find_tensorrt("check")
 
 
