@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
 from esam3_core.cli import main
-from esam3_core.config import DistillConfig, MemoryConfig, SourceConfig, StudentConfig, TextConfig
+from esam3_core.config import DistillConfig, MemoryConfig, SourceConfig, StudentConfig, TextConfig, to_dict
 from esam3_core.config_fit import FitConfig, TeacherConfig
 from esam3_core.config_stage1 import CacheConfig, Stage1Config
 from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
@@ -84,3 +85,29 @@ def test_a_whole_number_may_be_written_as_a_fraction(tmp_path: Path) -> None:
     config = read_config(tmp_path / "run.yaml")
     assert config.steps == 30 and isinstance(config.steps, int)
     assert config.clip == float("inf")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Folders of runs, one of each stage; nothing but the configuration is looked at."""
+    for stage, kind in STAGES.items():
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "config.yaml").write_text(yaml.safe_dump(to_dict(kind())))
+        (tmp_path / stage / "last.pt").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_run_of_another_stage_is_no_bundle(stage: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(runs / stage), "--out", str(runs / "bundle")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"esam3: {runs / stage} is a run of stage {stage[-1]}: export a run of stage 3, with ")
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_a_memory_comes_from_stage_2(stage: str, runs: Path) -> None:
+    from esam3_core.distill.release import check_stage
+
+    check_stage(runs / "stage2", "stage 2")
+    with pytest.raises(ValueError, match=rf"{stage} is a run of stage {stage[-1]}: .* --memory and one of stage 2"):
+        check_stage(runs / stage, "stage 2")
