@@ -133,7 +133,7 @@ def _missing(purpose: str, error: Exception) -> str:
             "x86-64 machine, or run `esam3 build` on the board itself"
         )
     where = "JetPack 6.1 and newer bring it (apt install python3-libnvinfer), a PC gets it with pip install tensorrt"
-    return f"TensorRT cannot be imported ({reason}): {where}; without a GPU use --check, or backend=onnxruntime"
+    return f"TensorRT cannot be imported ({reason}): {where}; without a GPU use --check"
 
 
 @functools.cache

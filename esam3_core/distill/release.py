@@ -38,7 +38,7 @@ def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
     """
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint in {folder}: train first with `esam3 distill stage3`")
+        raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage3 CONFIG --out {folder}`")
     check_stage(folder, "stage 3")
     config = read_config(folder / "config.yaml")
     student = Student(config.student)
@@ -74,7 +74,7 @@ def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]
     """
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint in {folder}: train the memory first with `esam3 distill stage2`")
+        raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage2 CONFIG --out {folder}`")
     check_stage(folder, "stage 2")
     config = read_run(folder / "config.yaml", Stage2Config)
     state = load_checkpoint(checkpoint)
