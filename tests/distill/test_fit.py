@@ -314,4 +314,4 @@ def test_bad_input_names_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["distill", "stage3", str(tmp_path / "odd.yaml"), "--out", str(tmp_path), "--threads", "0"]) == 2
     assert "--threads is 0: name 1 or more" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "bundle")]) == 2
-    assert "train first with" in capsys.readouterr().err
+    assert "train with `esam3 distill stage3 CONFIG --out" in capsys.readouterr().err
