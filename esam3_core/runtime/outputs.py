@@ -37,6 +37,8 @@ def _check_file(path: Path) -> None:
 
 def _check_folder(folder: Path, wanted: Path) -> None:
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if wanted.is_file():
+        raise OutputError(f"{wanted} is a file: name a folder to write into")
     if not nearest.is_dir():
         raise OutputError(f"{wanted} cannot be written, because {nearest} is a file: choose another place")
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -61,6 +61,13 @@ class TestBeforeTheWork:
         assert main([*CALLS[verb], option, name]) == 2
         assert capsys.readouterr().err == f"esam3: {name} is a folder: name a file to write\n"
 
+    @pytest.mark.parametrize(("verb", "option"), FOLDERS)
+    def test_a_file_is_no_folder_to_write_into(
+        self, verb: str, option: str, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([*CALLS[verb], option, "file"]) == 2
+        assert capsys.readouterr().err == "esam3: file is a file: name a folder to write into\n"
+
     @pytest.mark.parametrize(("verb", "option", "name"), [*FILES, *((*folder, "sub") for folder in FOLDERS)])
     def test_nothing_can_be_written_below_a_file(
         self, verb: str, option: str, name: str, here: Path, capsys: pytest.CaptureFixture[str]
