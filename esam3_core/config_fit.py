@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from esam3_core.config_checks import check_least
+
 PRECISIONS = ("32-true", "bf16-mixed")
 STRATEGIES = ("ddp", "fsdp")
 TEACHERS = ("none", "sam3", "student", "official")
@@ -24,8 +26,7 @@ class FitConfig:
             raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if self.strategy not in STRATEGIES:
             raise ValueError(f"unknown strategy {self.strategy!r}: choose one of {', '.join(STRATEGIES)}")
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate is {self.accumulate}: it must be at least 1")
+        check_least(self, 1, "accumulate")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class TeacherConfig:
             raise ValueError(f"unknown teacher precision {self.precision!r}: choose float32 or bfloat16")
         if self.kind != "none" and not self.path:
             raise ValueError(f"the {self.kind} teacher needs a path")
+        check_least(self, 0, "size")
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,6 @@ class SourceConfig:
     weight: float = 1.0  # how often it is drawn, against the others
     cut_outs: bool = False  # its instances may be pasted into other pictures
     pictures: str = ""  # folder of the pictures of saco, coco and lvis
+
+    def __post_init__(self) -> None:
+        check_least(self, 0, "weight")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from esam3_core.config_checks import check_above_zero, check_least
+
 KINDS = ("none", "perceiver", "dense")
 
 
@@ -42,12 +44,16 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown memory {self.kind!r}: choose one of {', '.join(KINDS)}")
+        check_least(self, 1, "width", "encoder_width", "token_width", "attention_width", "ffn", "head_ffn")
+        check_least(self, 1, "head_heads", "ring", "pointers", "pointer_span", "points", "exemplars")
+        check_least(self, 1, "attention_layers")
+        check_least(self, 0, "anchors", "latents_global", "latents_2d", "candidates", "mask_layers", "head_layers")
+        check_least(self, 0, "perceiver_layers", "encoder_layers", "self_layers")
+        check_above_zero(self, "rope_base", "rope_cells")
         if math.isqrt(self.latents_2d) ** 2 != self.latents_2d:
             raise ValueError(f"latents_2d is {self.latents_2d}: it must be a square number, such as 16 or 25")
         if self.attention_width % 4 or self.width % 4 or self.token_width % 4:
             raise ValueError("width, token_width and attention_width must be multiples of 4: two axes, sine and cosine")
-        if min(self.ring, self.pointers, self.points) < 1 or self.anchors < 0:
-            raise ValueError("ring, pointers and points must be at least 1, anchors at least 0")
 
     @property
     def slots(self) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esam3_core.config import StudentConfig
+from esam3_core.config_checks import check_least, check_side, check_steps
 from esam3_core.config_fit import FitConfig, SourceConfig, TeacherConfig
 
 QUANTISED = ("fp16", "int8")
@@ -25,8 +26,8 @@ class CacheConfig:
     def __post_init__(self) -> None:
         if self.precision not in QUANTISED:
             raise ValueError(f"unknown cache precision {self.precision!r}: choose fp16 or int8")
-        if min(self.views, self.shard) < 1 or self.prompts < 0:
-            raise ValueError("views and shard must be at least 1, prompts at least 0")
+        check_least(self, 1, "views", "shard")
+        check_least(self, 0, "prompts")
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,10 @@ class Stage1Config:
     checkpoint_every: float = 180.0  # s
     seed: int = 0
     fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        check_side(self.size, self.student.multiple)
+        check_steps(self)
+        check_least(self, 1, "pictures", "rounds")
+        check_least(self, 0, "prompts", "concepts", "texts", "trunk_rate")
+        check_least(self, 0, "mse_weight", "cosine_weight", "prompt_weight", "concept_weight", "text_weight")

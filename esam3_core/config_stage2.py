@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esam3_core.config import StudentConfig
+from esam3_core.config_checks import check_least, check_ranges, check_side, check_steps
 from esam3_core.config_fit import FitConfig, TeacherConfig
 
 CLIP_KINDS = ("scenes", "stills", "sav", "davis", "lvos")
@@ -25,6 +26,7 @@ class ClipSourceConfig:
     def __post_init__(self) -> None:
         if self.kind not in CLIP_KINDS:
             raise ValueError(f"unknown clips {self.kind!r}: choose one of {', '.join(CLIP_KINDS)}")
+        check_least(self, 0, "weight", "clips", "frames")
         if self.kind == "stills" and self.frames < 2:
             raise ValueError(f"frames is {self.frames}: a clip made of a still has at least 2")
 
@@ -62,14 +64,15 @@ class Stage2Config:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
-        if self.size % 32:
-            raise ValueError(f"size {self.size} must be a multiple of 32")
+        check_side(self.size, 32)
+        check_steps(self)
+        check_least(self, 1, "tracks", "objects")
+        check_least(self, 0, "teacher_weight")
+        check_ranges(self, grow=(0, 1), corrected=(0, 1), away=(0, 1), unwritten=(0, 1))
         if len(self.prompts) != len(PROMPTS) or min(self.prompts) < 0 or sum(self.prompts) <= 0:
             raise ValueError(f"prompts {list(self.prompts)}: give three chances, of {', '.join(PROMPTS)}")
         if not 2 <= self.frames <= self.frames_last:
             raise ValueError(f"frames ({self.frames}) must lie in 2..frames_last ({self.frames_last})")
-        if min(self.tracks, self.objects) < 1:
-            raise ValueError("tracks and objects must be at least 1")
 
     @property
     def pictures(self) -> int:

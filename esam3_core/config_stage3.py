@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esam3_core.config import StudentConfig
+from esam3_core.config_checks import check_least, check_ranges, check_side, check_steps
 from esam3_core.config_fit import FitConfig, SourceConfig, TeacherConfig
 
 
@@ -44,5 +45,10 @@ class DistillConfig:
     teacher_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.size % 32 or self.large_size % 32 or self.large_size < 0:
-            raise ValueError(f"size {self.size} and large_size {self.large_size} must be multiples of 32 pixels")
+        check_side(self.size, self.student.multiple)
+        if self.large_size:
+            check_side(self.large_size, self.student.multiple, "large_size")
+        check_steps(self)
+        check_least(self, 1, "pictures", "prompts")
+        check_least(self, 0, "frozen_steps", "naming_steps", "trunk_rate", "text_rate", "teacher_weight")
+        check_ranges(self, paste_share=(0, 1), shown_share=(0, 1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from esam3_core.config_checks import check_least
+
 
 @dataclass(frozen=True)
 class TextConfig:
@@ -24,3 +26,6 @@ class TextConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("sentence", "clip"):
             raise ValueError(f"unknown text encoder {self.kind!r}: choose sentence or clip")
+        check_least(self, 1, "vocab_size", "context", "width", "layers", "heads", "ffn", "embedding")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads ({self.heads})")

@@ -10,6 +10,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from esam3_core.runtime import Esam3Error
+from esam3_core.runtime.claims import beyond_claims
 from esam3_ros.concept_control import Change, ConceptControl
 from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.mailbox import Worker
@@ -107,12 +108,5 @@ class Commands:
         if not change.concepts:
             return "no concept: idle, every frame gets an empty TrackArray"
         text = f"searching for {', '.join(change.concepts)}"
-        unknown = [concept for concept in change.concepts if not claims(self._nouns, concept)]
-        if unknown:
-            text += f"; this bundle does not claim to know {', '.join(unknown)}, only {', '.join(self._nouns)}"
-        return text
-
-
-def claims(nouns: list[str], concept: str) -> bool:
-    """Whether a concept ends in a noun that the bundle claims to know, as "red mug" does in "mug"."""
-    return any(concept == noun or concept.endswith(f" {noun}") for noun in nouns)
+        beyond = beyond_claims(self._nouns, change.concepts)
+        return f"{text}; {beyond}" if beyond else text

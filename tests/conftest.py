@@ -45,7 +45,7 @@ def tiny_config() -> StudentConfig:
 @pytest.fixture(scope="session")
 def tiny_student() -> Student:
     """A random tiny student in evaluation mode, the same at every run. Copy it before changing it."""
-    pytest.importorskip("torch", reason="students need torch: pip install 'esam3[train]'")
+    pytest.importorskip("torch", reason="students need torch: pip install '.[train]'")
     import torch
 
     from esam3_core.nn.student import Student
@@ -63,7 +63,7 @@ def tiny_student() -> Student:
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the tokenizer and random weights of the tiny text encoder."""
-    pytest.importorskip("torch", reason="students need torch: pip install 'esam3[train]'")
+    pytest.importorskip("torch", reason="students need torch: pip install '.[train]'")
     import torch
 
     from esam3_core.distill.text.tokenizer import build_tokenizer
@@ -80,7 +80,7 @@ def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_student: Student, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny student's exported bundle. Copy it before changing it."""
-    pytest.importorskip("onnxscript", reason="export needs onnxscript: pip install 'esam3[deploy]'")
+    pytest.importorskip("onnxscript", reason="export needs onnxscript: pip install '.[deploy]'")
     from esam3_core.deploy.export import export_bundle
 
     folder = tmp_path_factory.mktemp("bundles") / "tiny"

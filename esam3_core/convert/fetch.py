@@ -35,7 +35,7 @@ def fetch(release: Release, endpoint: str | None = None, cache: Path | None = No
         CheckpointError: there is no connection, the repository wants its terms to be accepted, the file has moved or
             arrived damaged; the message says what to do.
     """
-    by_hand = f"download {release.link} on another machine and run `esam3 import FILE`"
+    by_hand = f"download {release.link} on another machine and run `esam3 import FILE --out FOLDER`"
     try:
         path = Path(hf_hub_download(release.repository, release.file, endpoint=endpoint, cache_dir=cache))
     except GatedRepoError as error:
@@ -49,7 +49,7 @@ def fetch(release: Release, endpoint: str | None = None, cache: Path | None = No
     except (EntryNotFoundError, RepositoryNotFoundError) as error:
         raise CheckpointError(
             f"{release.file} is no longer in {release.page}: look there for its new name, download it and run "
-            "`esam3 import FILE`"
+            "`esam3 import FILE --out FOLDER`"
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(

@@ -124,7 +124,7 @@ def read_report(path: Path) -> Report:
         if not isinstance(report, dict) or not {"bundle", "frame", "engines", "machine", "backend"} <= set(report):
             raise ValueError("it lacks bundle, frame, engines, machine or backend")
     except ValueError as error:
-        raise ValueError(f"{path} is not a report of `esam3 bench --report`: {error}") from error
+        raise ValueError(f"{path} is not a report of `esam3 bench --report FOLDER`: {error}") from error
     return report
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from esam3_core.runtime.errors import EngineError
+from esam3_core.runtime.extras import how_to_install
 
 PROGRAM = "import sys; from polygraphy.tools import main; sys.exit(main())"
 SUPPORTED = "Graph is fully supported by TensorRT"  # how it says that there is nothing to report
@@ -29,7 +30,7 @@ def find_polygraphy() -> None:
         EngineError: it is not installed.
     """
     if importlib.util.find_spec("polygraphy") is None:
-        raise EngineError("checking graphs needs polygraphy, which is not installed: pip install 'esam3[check]'")
+        raise EngineError(f"checking graphs needs polygraphy, which is not installed: {how_to_install('check')}")
 
 
 def report_capability(model: ModelProto) -> str:

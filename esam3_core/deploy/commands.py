@@ -114,7 +114,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
     from esam3_core.deploy.verdict import as_json, as_markdown, failure
     from esam3_core.deploy.verify import verify
     from esam3_core.runtime.bundle import Bundle
+    from esam3_core.runtime.outputs import check_outputs
 
+    check_outputs(folders=[arguments.report])
     verdict = verify(Bundle.load(arguments.bundle), arguments.precision, _clip(arguments), arguments.search)
     print(as_markdown(verdict))
     if arguments.report:
@@ -130,10 +132,12 @@ def run_bench(arguments: argparse.Namespace) -> int:
     from esam3_core.deploy.bench import as_markdown, compare, measure, read_report
     from esam3_core.deploy.bench_plot import as_svg
     from esam3_core.runtime.bundle import Bundle
+    from esam3_core.runtime.outputs import check_outputs
 
     if arguments.compare:
         print(compare(*(read_report(path) for path in arguments.compare)))
         return 0
+    check_outputs(folders=[arguments.report])
     config = RuntimeConfig(backend=arguments.backend, device=arguments.device, threads=arguments.threads)
     bundle, clip = Bundle.load(arguments.bundle), _clip(arguments)
     report = measure(bundle, clip, config)

@@ -23,7 +23,9 @@ def memory_of(student: Student) -> Memory:
         ValueError: if it has none.
     """
     if student.memory is None:
-        raise ValueError("this student has no memory: set student.memory.kind and run `esam3 distill stage2`")
+        raise ValueError(
+            "this student has no memory: set student.memory.kind and run `esam3 distill stage2 CONFIG --out FOLDER`"
+        )
     return student.memory
 
 

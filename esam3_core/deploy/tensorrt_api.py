@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from esam3_core.runtime.errors import EngineError
+from esam3_core.runtime.extras import how_to_install
 
 OLDEST = (10, 3)  # first version with everything used here; JetPack 6.1 and newer have it
 MODULES = {"build": "tensorrt", "check": "tensorrt_rtx"}
@@ -128,11 +129,11 @@ def _missing(purpose: str, error: Exception) -> str:
     reason = str(error).splitlines()[0]
     if purpose == "check":
         return (
-            f"checking graphs without a GPU needs TensorRT-RTX ({reason}): pip install 'esam3[check]' on a Linux "
+            f"checking graphs without a GPU needs TensorRT-RTX ({reason}): {how_to_install('check')} on a Linux "
             "x86-64 machine, or run `esam3 build` on the board itself"
         )
     where = "JetPack 6.1 and newer bring it (apt install python3-libnvinfer), a PC gets it with pip install tensorrt"
-    return f"TensorRT cannot be imported ({reason}): {where}; without a GPU use --check, or backend=onnxruntime"
+    return f"TensorRT cannot be imported ({reason}): {where}; without a GPU use --check"
 
 
 @functools.cache

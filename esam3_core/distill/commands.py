@@ -112,14 +112,14 @@ def read_values(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is no YAML, or holds no names and values.
+        ValueError: if it is no YAML, is empty, or holds no names and values.
     """
     import yaml
 
     if not path.is_file():
         raise FileNotFoundError(f"no configuration at {path}: config/distill/ holds examples")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

@@ -16,10 +16,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from esam3_core.config import from_dict, to_dict
+from esam3_core.config import to_dict
 from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.activations import forget_activations
 from esam3_core.distill.checkpoint_file import load_checkpoint
+from esam3_core.distill.commands import read_run
 from esam3_core.distill.drafts import write_whole
 from esam3_core.distill.loading import Loader
 from esam3_core.distill.norm_statistics import NormStatistics
@@ -240,9 +241,7 @@ class Fit:
         path = self.folder / "config.yaml"
         ours = json.loads(json.dumps(to_dict(self.config)))
         if path.exists():
-            # Read through the dataclass: what the run's version did not know yet has its default.
-            theirs = to_dict(from_dict(type(self.config), yaml.safe_load(path.read_text())))
-            theirs = json.loads(json.dumps(theirs))
+            theirs = json.loads(json.dumps(to_dict(self._config_of_run(path))))
             changed = [k for k in ours if k not in FREE and ours[k] != theirs.get(k)]
             if changed:
                 raise ValueError(
@@ -253,6 +252,13 @@ class Fit:
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, yaml.safe_dump(ours, sort_keys=False))
+
+    def _config_of_run(self, path: Path) -> RunConfig:
+        """Read through the dataclass: what the run's version did not know yet has its default."""
+        try:
+            return read_run(path, type(self.config))
+        except ValueError as error:
+            raise ValueError(f"the run cannot go on, {error}; restore that file, or choose a new folder") from error
 
     def _note(self, terms: dict[str, float], waited: float, worked: float, progress: Any) -> None:
         if self.log is None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from esam3_core.config import from_dict, to_dict
+from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
@@ -19,12 +20,13 @@ from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, fit_shifts
 from esam3_core.distill.calibration_answers import collect
 from esam3_core.distill.checkpoint_file import load_checkpoint
-from esam3_core.distill.commands import read_config, read_run
+from esam3_core.distill.commands import read_config, read_run, read_values
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
 from esam3_core.scenes.vocabulary import NOUNS
 
 LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt from"
+CONFIGS = {"stage 1": Stage1Config, "stage 2": Stage2Config, "stage 3": DistillConfig}
 CALIBRATION_PICTURES = 120  # of the held-out scenes, and of the real folder with the most weight
 
 
@@ -33,16 +35,32 @@ def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
 
     Raises:
         FileNotFoundError: if the folder holds no checkpoint.
-        ValueError: if it is damaged.
+        ValueError: if it is damaged, or of another stage.
     """
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint in {folder}: train first with `esam3 distill stage3`")
+        raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage3 CONFIG --out {folder}`")
+    check_stage(folder, "stage 3")
     config = read_config(folder / "config.yaml")
     student = Student(config.student)
     state = load_checkpoint(checkpoint)
     start_from(student, checkpoint)
     return student.eval(), config, int(state["step"])
+
+
+def check_stage(folder: Path, wanted: str) -> None:
+    """Refuse a run of another stage than `wanted`, one of CONFIGS; what its configuration names tells which it is.
+
+    Raises:
+        ValueError: it is of another stage.
+    """
+    names = set(read_values(folder / "config.yaml"))
+    fitting = [stage for stage, kind in CONFIGS.items() if names <= {field.name for field in dataclasses.fields(kind)}]
+    if fitting and wanted not in fitting:
+        raise ValueError(
+            f"{folder} is a run of {fitting[0]}: export a run of stage 3, with --memory and one of stage 2 if "
+            "tracks are to remember"
+        )
 
 
 def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]]:
@@ -53,11 +71,12 @@ def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]
 
     Raises:
         FileNotFoundError: if the folder holds no checkpoint.
-        ValueError: if that memory was trained with another image encoder.
+        ValueError: if it is a run of another stage, or that memory was trained with another image encoder.
     """
     checkpoint = folder / "last.pt"
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint in {folder}: train the memory first with `esam3 distill stage2`")
+        raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage2 CONFIG --out {folder}`")
+    check_stage(folder, "stage 2")
     config = read_run(folder / "config.yaml", Stage2Config)
     state = load_checkpoint(checkpoint)
     weights: dict[str, torch.Tensor] = state["average"]

@@ -36,7 +36,7 @@ Result = tuple[str, dict[str, Any]]
 
 def run_saco(student: Student | None, arguments: argparse.Namespace) -> Result:
     """SA-Co Gold or Silver, of a bundle or of a file of predictions."""
-    pairs = SacoPairs(arguments.saco, _folder(arguments))
+    pairs = SacoPairs(arguments.saco, arguments.pictures)
     wanted = [pairs.pairs[index] for index in chosen(len(pairs.pairs), arguments.limit)]
     if student is None:
         stored = _read_list(arguments.predictions, "image_id", "score", "segmentation")
@@ -50,7 +50,7 @@ def run_saco(student: Student | None, arguments: argparse.Namespace) -> Result:
 
 def run_veval(student: Student | None, arguments: argparse.Namespace) -> Result:
     """SA-Co/VEval, of a bundle or of a file of predictions."""
-    videos = SacoVideos(arguments.veval, _folder(arguments))
+    videos = SacoVideos(arguments.veval, arguments.pictures)
     sizes = {video["id"]: (int(video["height"]), int(video["width"])) for video in videos.videos}
     indices = chosen(len(videos), arguments.limit)
     ids = {videos.videos[index]["id"] for index in indices}
@@ -88,11 +88,11 @@ def run_prompted(student: Student, arguments: argparse.Namespace) -> Result:
     from esam3_core.metrics.prompted import PromptedStudent, measure_prompted
 
     if arguments.real:
-        samples: Any = RealFolder(arguments.real, arguments.split)
+        samples: Any = RealFolder(arguments.real, arguments.split or "val")
     elif arguments.coco:
-        samples = CocoPictures(arguments.coco, _folder(arguments))
+        samples = CocoPictures(arguments.coco, arguments.pictures)
     else:
-        samples = LvisPictures(arguments.lvis, _folder(arguments))
+        samples = LvisPictures(arguments.lvis, arguments.pictures)
     ask = PromptedStudent(student)
     kinds = arguments.prompt or ["box"]
     scores = {kind: measure_prompted(ask, samples, kind, arguments.limit) for kind in kinds}
@@ -161,12 +161,6 @@ def _sequences(arguments: argparse.Namespace) -> Iterable[tuple[Clip, Frames]]:
     clips: Any = DavisSequences(arguments.davis) if arguments.davis else SavFrames(arguments.sav)
     for index in chosen(len(clips), arguments.limit):
         yield clips[index], inner_frames(clips[index])
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    if arguments.pictures is None:
-        raise ValueError("name the folder of the pictures with --pictures")
-    return Path(arguments.pictures)
 
 
 def _read_list(path: Path, *wanted: str) -> list[dict[str, Any]]:

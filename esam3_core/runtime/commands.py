@@ -7,13 +7,17 @@ import argparse
 import json
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esam3_core.config import TRACKERS, RuntimeConfig
 from esam3_core.runtime import shown_options
+from esam3_core.runtime.claims import beyond_claims
+from esam3_core.runtime.interrupt import INTERRUPTED, held_interrupt
+from esam3_core.runtime.outputs import check_outputs
 
 if TYPE_CHECKING:
     from esam3_core.runtime import Detection, Student, Track, Tracker
@@ -65,7 +69,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def run_segment(arguments: argparse.Namespace) -> int:
-    """Segment every image; 1 if one of them could not be read, the others are done all the same."""
+    """Segment every image; 1 if one of them could not be read, 130 after Ctrl-C; the others are written."""
     from tqdm import tqdm
 
     from esam3_core.runtime.errors import ConceptError, SourceError
@@ -75,32 +79,33 @@ def run_segment(arguments: argparse.Namespace) -> int:
 
     if not arguments.concept and not arguments.box:
         raise ConceptError("nothing to look for: give --concept NOUN, or --box X,Y,W,H around such a thing")
+    check_outputs(files=[arguments.json], folders=[arguments.overlay])
     student = _load(arguments)
     exemplars = [Exemplar(box) for box in arguments.box]
     paths = [path for given in arguments.images for path in (find_images(given) if given.is_dir() else [given])]
     records: list[dict[str, Any]] = []
     failures = 0
-    for number, path in enumerate(tqdm(paths, unit="image", disable=None), start=1):
-        try:
-            image = read_image(path)
-        except SourceError as error:
-            tqdm.write(f"esam3: {error}", file=sys.stderr)
-            failures += 1
-            continue
-        found = student.segment(image, arguments.concept, exemplars)
-        records.append(image_record(str(path), image.shape[:2], found))
-        if arguments.overlay:
-            _write_overlay(arguments.overlay / f"{number:04d}_{path.stem}.png", image, found)
-        if not arguments.json:
-            tqdm.write(_summary_of_image(path, found))
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    with held_interrupt() as interrupted, _written_at_the_end(records, arguments.json):
+        for number, path in enumerate(tqdm(paths, unit="image", disable=None), start=1):
+            if interrupted():
+                return _stopped()
+            try:
+                image = read_image(path)
+            except SourceError as error:
+                tqdm.write(f"esam3: {error}", file=sys.stderr)
+                failures += 1
+                continue
+            found = student.segment(image, arguments.concept, exemplars)
+            records.append(image_record(str(path), image.shape[:2], found))
+            if arguments.overlay:
+                _write_overlay(arguments.overlay / f"{number:04d}_{path.stem}.png", image, found)
+            if not arguments.json:
+                tqdm.write(_summary_of_image(path, found))
     return 1 if failures else 0
 
 
 def run_track(arguments: argparse.Namespace) -> int:
-    """Track through a source; what was written stays whole if it is interrupted."""
+    """Track through a source; 1 if something was to be shown on a frame that never came, 130 after Ctrl-C."""
     from tqdm import tqdm
 
     from esam3_core.runtime.errors import ConceptError
@@ -114,39 +119,59 @@ def run_track(arguments: argparse.Namespace) -> int:
             "nothing to follow: give --concept NOUN, --box X,Y,W,H@FRAME, --point X,Y@FRAME, --exemplar X,Y,W,H@FRAME "
             "or --load-memory FILE"
         )
+    check_outputs(files=[arguments.jsonl, arguments.save_memory])
     source = open_source(arguments.source, arguments.topic)
+    video = VideoWriter(arguments.out, source.rate) if arguments.out else None
     tracker = _make_tracker(arguments)
     lives: dict[int, _Life] = {}
     frames, start = 0, time.perf_counter()
     with ExitStack() as stack:
-        video = stack.enter_context(VideoWriter(arguments.out, source.rate)) if arguments.out else None
+        interrupted = stack.enter_context(held_interrupt())
+        if video:
+            stack.enter_context(video)
         lines = None
         if arguments.jsonl:
             arguments.jsonl.parent.mkdir(parents=True, exist_ok=True)
             lines = stack.enter_context(arguments.jsonl.open("w", encoding="utf-8"))
-        try:
-            for index, stamp, image in tqdm(source, total=source.length, unit="frame", disable=None):
-                shown_options.show(tracker, image, index, stamp, arguments)
-                tracks = tracker.step(image, stamp)
-                frames += 1
-                for track in tracks:
-                    lives.setdefault(track.id, _Life(track)).see(track)
-                if lines:
-                    lines.write(json.dumps(frame_record(index, stamp, tracks)) + "\n")
-                if video:
-                    video.write(draw(image, tracks))
-        except KeyboardInterrupt:
-            print("stopped; what was written so far is whole", file=sys.stderr)
-        finally:
-            if arguments.save_memory:
-                tracker.save(arguments.save_memory)
+        if arguments.save_memory:
+            stack.callback(tracker.save, arguments.save_memory)
+        for index, stamp, image in tqdm(source, total=source.length, unit="frame", disable=None):
+            shown_options.show(tracker, image, index, stamp, arguments)
+            tracks = tracker.step(image, stamp)
+            frames += 1
+            for track in tracks:
+                lives.setdefault(track.id, _Life(track)).see(track)
+            if lines:
+                lines.write(json.dumps(frame_record(index, stamp, tracks)) + "\n")
+            if video:
+                video.write(draw(image, tracks))
+            if interrupted():
+                break
     seconds = time.perf_counter() - start
     print(f"{frames} frames in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} frames/s), {len(lives)} tracks")
     for life in lives.values():
         print(f"  {life}")
+    if interrupted():
+        return _stopped()
     if unseen := shown_options.never_shown(arguments, frames):
         print(f"esam3: there is no frame {', '.join(map(str, unseen))} to show anything on", file=sys.stderr)
     return 1 if unseen else 0
+
+
+def _stopped() -> int:
+    print("stopped; what was written so far is whole", file=sys.stderr)
+    return INTERRUPTED
+
+
+@contextmanager
+def _written_at_the_end(records: list[dict[str, Any]], path: Path | None) -> Iterator[None]:
+    """Write what the block has put into `records`, also if it fails or is interrupted."""
+    try:
+        yield
+    finally:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
 class _Life:
@@ -188,10 +213,12 @@ def _load(arguments: argparse.Namespace) -> Student:
     from esam3_core.runtime.text import normalise_all
 
     # A concept that cannot be used should not wait for the engines to load.
-    normalise_all(arguments.concept)
+    concepts = normalise_all(arguments.concept)
     student = esam3_core.load(arguments.bundle, RuntimeConfig(device=arguments.device, threads=arguments.threads))
     if arguments.score is not None:
         student.detector = replace(student.detector, score_threshold=arguments.score)
+    if beyond := beyond_claims(student.concepts, concepts):
+        print(f"esam3: {beyond}", file=sys.stderr)
     return student
 
 

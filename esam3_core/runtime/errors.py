@@ -28,6 +28,10 @@ class SourceError(Esam3Error):
     """A video, folder, camera or bag cannot be read."""
 
 
+class OutputError(Esam3Error):
+    """A place to write to cannot be written."""
+
+
 class PromptError(Esam3Error):
     """A box, point or mask that shows an object cannot be used."""
 

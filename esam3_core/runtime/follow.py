@@ -55,7 +55,8 @@ def follow(
         raise PromptError("the student sees no object there: show it with a mask, or with a box that fits it")
     if not roster.make_room():
         raise PromptError(
-            f"all {roster.config.max_tracks} tracks are visible or followed: remove one, or raise max_tracks"
+            f"all {roster.config.max_tracks} tracks are visible or followed: show fewer, remove one, or raise "
+            "max_tracks (of the node, or of TrackerConfig)"
         )
     shape = mask_box(shown.crop)
     diagonal = float(np.hypot(*shape[2:]))

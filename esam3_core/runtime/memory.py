@@ -225,7 +225,9 @@ class MemoryBank:
         for name, array in self._arrays().items():
             _check(name, values.get(name, np.zeros(0)), (count, *array.shape[1:]))
         if count > self.rows:
-            raise ValueError(f"{count} tracks do not fit into {self.rows} rows: raise max_tracks")
+            raise ValueError(
+                f"{count} tracks do not fit into {self.rows} rows: raise max_tracks (of the node, or of TrackerConfig)"
+            )
         return count
 
     def _arrays(self) -> dict[str, Array]:

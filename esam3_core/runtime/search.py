@@ -47,6 +47,9 @@ def search(student: Student, concepts: Iterable[str], shown: Mapping[str, Shown]
     names = normalise_all(concepts)
     limit = student.config.max_concepts
     if len(names) > limit:
-        raise ConceptError(f"{len(names)} concepts, at most {limit} at once: give fewer, or raise max_concepts")
+        raise ConceptError(
+            f"{len(names)} concepts, at most {limit} at once: give fewer, or raise max_concepts (of the node, or of "
+            "RuntimeConfig)"
+        )
     used = {name: shown[name] for name in names if name in shown}
     return Search(student.encode_concepts(names, used) if names else None, used)

@@ -265,7 +265,7 @@ class Tracker:
         if isinstance(self._roster, MemoryRoster):
             return self._roster
         self._student.bundle.graph("propagator")  # says what to do if there is none
-        raise Esam3Error("this tracker links detections and has no memory: make it with tracker: memory")
+        raise Esam3Error("this tracker links detections and has no memory: choose the tracker memory")
 
     def _check_fixed(self, config: TrackerConfig) -> None:
         old = self.config

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from esam3_core.runtime.errors import SourceError
+from esam3_core.runtime.outputs import check_outputs
 from esam3_core.runtime.preprocess import Image
 
 QUALITY = 21  # x264's constant rate factor: 18 looks perfect, 28 does not
@@ -24,6 +25,7 @@ class VideoWriter:
 
         Raises:
             SourceError: the name does not end in .mp4, or imageio-ffmpeg is not installed.
+            OutputError: it cannot be written.
         """
         if path.suffix.lower() != ".mp4":
             raise SourceError(f"{path}: a video is written as MP4, let its name end in .mp4")
@@ -31,7 +33,7 @@ class VideoWriter:
             import imageio_ffmpeg  # type: ignore[import-untyped]  # noqa: F401
         except ImportError as error:
             raise SourceError("writing a video needs ffmpeg: pip install imageio-ffmpeg") from error
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_outputs([path])  # ffmpeg says so after its last frame, and to nobody
         self._path = path
         self._rate = rate
         self._size: tuple[int, int] | None = None  # width, height
@@ -63,6 +65,7 @@ class VideoWriter:
     def _open(self, image: Image) -> None:
         import imageio_ffmpeg
 
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._size = image.shape[1], image.shape[0]
         self._pipe = imageio_ffmpeg.write_frames(
             str(self._path),

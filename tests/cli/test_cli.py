@@ -138,6 +138,14 @@ class TestSegment:
         assert cli.main(["segment", str(images / "a.png"), "--concept", "red", "--bundle", bundle]) == 0
         assert "a.png: 1 found\n  red 1.00 box " in capsys.readouterr().out
 
+    def test_what_the_bundle_does_not_claim_to_know_is_said_once(self, bundle, images, capsys):
+        arguments = ["segment", str(images), "--concept", "Red", "--concept", "dark blue", "--bundle", bundle]
+        assert cli.main(arguments) == 0
+        assert capsys.readouterr().err == ""
+        assert cli.main([*arguments, "--concept", "zebra"]) == 0
+        known = ", ".join(esam3_core.load(bundle).concepts)
+        assert capsys.readouterr().err == f"esam3: this bundle does not claim to know zebra, only {known}\n"
+
     def test_the_score_threshold_can_be_set(self, bundle, images, capsys):
         arguments = ["segment", str(images / "a.png"), "--concept", "red", "--bundle", bundle, "--score", "0.9999"]
         assert cli.main(arguments) == 0
@@ -183,11 +191,15 @@ class TestVerbs:
         told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert told.stdout.startswith(f"usage: esam3 {verb}") and told.stdout.endswith("False\n")
 
-    def test_a_verb_whose_library_is_missing_names_the_extra(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("missing", "remedy"),
+        [("torch", "pip install '.[train]' in the checkout"), ("tokenizers", "pip install . in the checkout")],
+    )
+    def test_a_verb_whose_library_is_missing_says_how_to_install_it(self, missing, remedy, tmp_path):
         script = (
-            "import sys; sys.modules['torch'] = None; from esam3_core.cli import main; "
+            f"import sys; sys.modules[{missing!r}] = None; from esam3_core.cli import main; "
             f"sys.exit(main(['export', {str(tmp_path)!r}, '--out', {str(tmp_path / 'b')!r}]))"
         )
         told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert told.returncode == 2
-        assert "esam3: `esam3 export` needs torch, which is not installed: pip install 'esam3[train]'" in told.stderr
+        assert f"esam3: `esam3 export` needs {missing}, which is not installed: {remedy} of esam3" in told.stderr

@@ -67,7 +67,7 @@ def test_what_was_saved_goes_on_with_its_ids(track, tmp_path):
 def test_a_tracker_can_be_chosen(track, capsys):
     assert track("--concept", "red", "--tracker", "iou")[0] == 0
     assert track("--concept", "red", "--tracker", "iou", "--point", "240,120")[0] == 2
-    assert "make it with tracker: memory" in capsys.readouterr().err
+    assert "choose the tracker memory" in capsys.readouterr().err
 
 
 def test_a_frame_that_does_not_come_is_said(track, capsys):

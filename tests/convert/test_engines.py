@@ -16,7 +16,7 @@ from esam3_core.runtime.bundle import Bundle
 
 
 def test_every_graph_builds_with_tensorrt(bundle: Path) -> None:
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install 'esam3[check]'")
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install '.[check]'")
     rows = check_bundle(Bundle.load(bundle), "fp16", lambda _: None)
     assert {row.graph for row in rows} == set(Bundle.load(bundle).graphs)
     assert [row.problem for row in rows] == [""] * len(rows)

@@ -22,7 +22,7 @@ def reference() -> ModuleType:
     """OpenCLIP's tokenizer; the rest of the package is not imported, since it needs torchvision."""
     package = importlib.util.find_spec("open_clip")
     if package is None or not package.submodule_search_locations:
-        pytest.skip("the reference is OpenCLIP's tokenizer: pip install 'esam3[test]'")
+        pytest.skip("the reference is OpenCLIP's tokenizer: pip install '.[test]'")
     path = Path(package.submodule_search_locations[0]) / "tokenizer.py"
     spec = importlib.util.spec_from_file_location("open_clip_tokenizer", path)
     assert spec and spec.loader

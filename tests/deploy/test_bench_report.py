@@ -77,7 +77,7 @@ def test_what_is_no_report_is_refused(content: str, tmp_path: Path, capsys: pyte
     path = tmp_path / "bench.json"
     path.write_text(content)
     assert cli.main(["bench", "--compare", str(path), str(path)]) == 2
-    assert "is not a report of `esam3 bench --report`" in capsys.readouterr().err
+    assert "is not a report of `esam3 bench --report FOLDER`" in capsys.readouterr().err
 
 
 def test_a_clip_that_only_warms_up_is_refused(colours: Bundle, clip: Clip) -> None:

@@ -78,7 +78,7 @@ class Builds:
 
 @pytest.fixture
 def builds(own_colours: Bundle) -> Builds:
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install 'esam3[check]'")
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install '.[check]'")
     return Builds(own_colours)
 
 

@@ -106,7 +106,7 @@ def test_the_quantised_graph_says_nearly_the_same(network: ModelProto, feeds: li
 
 
 def test_tensorrt_builds_it(network: ModelProto, feeds: list) -> None:
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install 'esam3[check]'")
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install '.[check]'")
     typed = type_graph(quantise(network, "detector", feeds), "detector", "int8").model
     onnx.checker.check_model(typed, full_check=True)
     assert build_engine(find_tensorrt("check"), typed.SerializeToString(), {}, BuildOptions(level=0))

@@ -64,7 +64,7 @@ def tensorrt_names(path: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def checker() -> object:
     """TensorRT-RTX."""
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install 'esam3[check]'")
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is for Linux on x86-64: pip install '.[check]'")
     return find_tensorrt("check")
 
 
@@ -107,7 +107,7 @@ def test_an_operator_that_tensorrt_lacks_is_named(checker: object) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     with pytest.raises(EngineError, match=r"cannot parse it: where_is_it"):
         build_engine(checker, model.SerializeToString(), {}, BuildOptions(level=0))  # type: ignore[arg-type]
-    pytest.importorskip("polygraphy", reason="it is for the check without a GPU: pip install 'esam3[check]'")
+    pytest.importorskip("polygraphy", reason="it is for the check without a GPU: pip install '.[check]'")
     table = capability.report_capability(model).splitlines()
     assert "Operator" in table[0] and "Reason" in table[0]
     assert "NonZero" in table[-1] and "where_is_it" in table[-1]
@@ -147,7 +147,7 @@ def test_no_tensorrt_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(EngineError, match=r"JetPack 6\.1 and newer bring it.*without a GPU use --check"):
         find_tensorrt("build")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(EngineError, match=r"pip install 'esam3\[check\]'"):
+    with pytest.raises(EngineError, match=r"pip install '\.\[check\]'"):
         find_tensorrt("check")
 
 

@@ -46,7 +46,7 @@ def tiny_run(tiny_config: StudentConfig, tiny_text: Path, tmp_path_factory: pyte
 @pytest.fixture(scope="session")
 def tiny_sam3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a SAM 3 with random weights, as a user has one with real weights."""
-    pytest.importorskip("transformers", reason="SAM 3 needs transformers: pip install 'esam3[sam3]'")
+    pytest.importorskip("transformers", reason="SAM 3 needs transformers: pip install '.[sam3]'")
     from tests.distill.tiny_sam3 import write_tiny_sam3
 
     return write_tiny_sam3(tmp_path_factory.mktemp("teachers") / "sam3")

@@ -67,7 +67,7 @@ def test_a_student_can_learn_at_two_sizes_in_turn(tiny_run: DistillConfig) -> No
     for step in range(2):
         loss, terms = both.loss(batches.batch(step))
         assert torch.isfinite(loss) and terms["dense"] > 0
-    with pytest.raises(ValueError, match="large_size 100"):
+    with pytest.raises(ValueError, match="large_size is 100"):
         dataclasses.replace(tiny_run, large_size=100)
 
 

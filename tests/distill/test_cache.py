@@ -289,7 +289,7 @@ def test_ray_fills_a_cache_with_the_same_bytes(
     config: Stage1Config, views: Views, teacher: Teacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A cluster of this machine alone; one shard is there already."""
-    pytest.importorskip("ray", reason="filling a cache on a cluster needs Ray: pip install 'esam3[ray]'")
+    pytest.importorskip("ray", reason="filling a cache on a cluster needs Ray: pip install '.[ray]'")
     alone = dataclasses.replace(config, cache=dataclasses.replace(config.cache, folder=str(tmp_path / "alone")))
     fill(alone, views, teacher, CPU)
     folder = Path(config.cache.folder)

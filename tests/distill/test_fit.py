@@ -119,6 +119,16 @@ def test_a_folder_with_another_run_is_refused(whole_run: Path, tiny_run: Distill
     assert (whole_run / "config.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("text", ["", "student: [", "steps: 0\n", "sources: 5\n"])
+def test_a_run_whose_own_configuration_is_damaged_is_not_gone_on_with(
+    text: str, tiny_run: DistillConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"cannot go on, .*config\.yaml.*; restore that file, or choose a new folder$"):
+        Fit(tiny_run, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == text
+
+
 def test_a_run_may_be_made_longer(whole_run: Path, tiny_run: DistillConfig, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     shutil.copytree(whole_run, folder)
@@ -305,4 +315,4 @@ def test_bad_input_names_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["distill", "stage3", str(tmp_path / "odd.yaml"), "--out", str(tmp_path), "--threads", "0"]) == 2
     assert "--threads is 0: name 1 or more" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "bundle")]) == 2
-    assert "train first with" in capsys.readouterr().err
+    assert "train with `esam3 distill stage3 CONFIG --out" in capsys.readouterr().err

@@ -273,16 +273,41 @@ def test_rendered_clips(bundle: Path, tmp_path: Path) -> None:
     [
         (["--saco", "a.json"], "name a bundle"),
         (["colours", "--coco", "c.json", "--limit", "-3"], "--limit is -3"),
-        (["colours", "--saco", "a.json", "--threshold", "0.3"], "--threshold has no say"),
-        (["--veval", "a.json", "--predictions", "p.json", "--threshold", "0.3"], "--threshold has no say"),
         (["colours", "--davis", "d", "--results", "r"], "not both"),
-        (["--coco", "c.json", "--predictions", "p.json"], "--saco or --veval"),
-        (["--saco", "a.json", "--results", "r"], "--davis, --lvos or --sav"),
+        (["colours", "--coco", "c.json"], "--coco needs --pictures"),
+        (["colours", "--clip", "c.mp4", "--concept", "cup"], "--clip needs --masks and --concept"),
+        (["colours", "--real", "r", "--prompt", "box", "--plots", "p"], "have no say with --prompt"),
+        (["colours", "--real", "r", "--prompt", "box", "--threshold", "0"], "have no say with --prompt"),
+        (["colours", "--clip", "c.mp4", "--limit", "3"], "--limit has no say with --clip"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "option", "fitting"),
+    [
+        ("--saco", "--threshold", "--scenes, --real, --clip and --scene-clips"),
+        ("--veval", "--threshold", "--scenes, --real, --clip and --scene-clips"),
+        ("--coco", "--predictions", "--saco and --veval"),
+        ("--saco", "--results", "--davis, --lvos and --sav"),
+        ("--scenes", "--masks", "--clip"),
+        ("--scenes", "--concept", "--clip"),
+        ("--davis", "--threshold", "--scenes, --real, --clip and --scene-clips"),
+        ("--davis", "--plots", "--scenes and --real"),
+        ("--scene-clips", "--split", "--real"),
+        ("--real", "--pictures", "--saco, --veval, --coco and --lvis"),
+        ("--scenes", "--prompt", "--coco, --lvis and --real"),
+    ],
+)
+def test_an_option_without_a_say_is_refused(
+    data: str, option: str, fitting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"--threshold": "0", "--limit": "3", "--split": "all", "--prompt": "box"}.get(option, "x")
+    assert main(["eval", "colours", data, "x", option, value]) == 2
+    assert capsys.readouterr().err == f"esam3: {option} has no say with {data}, only with {fitting}: leave it out\n"
 
 
 def test_a_bundle_without_memory_says_so(

@@ -110,4 +110,4 @@ def test_what_needs_more_says_what_to_install(clean_python: Path, tmp_path: Path
     command = [clean_python, "-I", "-c", PROGRAM, "build", "tabletop", "--check"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "`esam3 build` needs onnx, which is not installed: pip install 'esam3[build]'" in done.stderr
+    assert "`esam3 build` needs onnx, which is not installed: pip install '.[build]'" in done.stderr

@@ -21,13 +21,15 @@ TORCH = {"torch", "torchvision", "timm", "onnxscript"}
 
 # Part of esam3_core -> parts it may import. A part that is not named here may import every other.
 ALLOWED: dict[str, set[str]] = {
-    "config": {"config_memory", "config_text"},
-    "config_fit": set(),
-    "config_memory": set(),
-    "config_stage1": {"config", "config_fit"},
-    "config_stage2": {"config", "config_fit"},
-    "config_stage3": {"config", "config_fit"},
-    "config_text": set(),
+    "config": {"config_checks", "config_memory", "config_text", "config_values"},
+    "config_checks": set(),
+    "config_fit": {"config_checks"},
+    "config_memory": {"config_checks"},
+    "config_stage1": {"config", "config_checks", "config_fit"},
+    "config_stage2": {"config", "config_checks", "config_fit"},
+    "config_stage3": {"config", "config_checks", "config_fit"},
+    "config_text": {"config_checks"},
+    "config_values": set(),
     "runtime": {"config"},
     "nn": {"config"},
     "scenes": {"config"},

@@ -227,7 +227,7 @@ def test_a_bundle_without_memory_says_so(graph, tracker, results):
 
 def test_a_node_that_must_remember_does_not_configure_without_memory(graph, tracker):
     node = tracker(tracker="memory")
-    assert node.state == "unconfigured" and "tracker: iou" in node.problem
+    assert node.state == "unconfigured" and "the tracker iou" in node.problem
 
 
 def test_diagnostics_tell_of_memory_and_its_engines(graph, node, results):

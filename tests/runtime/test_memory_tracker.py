@@ -266,14 +266,14 @@ class TestWithoutMemory:
         assert not student.track(["red"]).has_memory
 
     def test_asking_for_memory_names_the_remedy(self, student):
-        with pytest.raises(BundleError, match=r"no memory in this bundle.*tracker: iou"):
+        with pytest.raises(BundleError, match=r"no memory in this bundle.*choose the tracker iou"):
             student.track(["red"], TrackerConfig(tracker="memory"))
 
     def test_an_object_cannot_be_shown(self, student, remembering):
         image = draw_blobs([RED])
         with pytest.raises(BundleError, match="no memory in this bundle"):
             student.track().add(image, 0.0, box=(100, 100, 100, 100))
-        with pytest.raises(ValueError, match="tracker: memory"):
+        with pytest.raises(ValueError, match="choose the tracker memory"):
             remembering.track(config=TrackerConfig(tracker="iou")).add(image, 0.0, box=(100, 100, 100, 100))
 
 
