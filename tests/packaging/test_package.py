@@ -83,6 +83,12 @@ def test_every_node_that_is_installed_has_a_main() -> None:
         assert has_function(ROOT / "esam3_ros" / f"{node}.py", "main"), node
 
 
+def test_a_workspace_has_the_console_command_for_ros2_run_and_on_the_path() -> None:
+    module, function = PROJECT["scripts"]["esam3"].split(":")
+    assert function == "main"  # what scripts/program.in calls
+    assert f"install_program(esam3 {module} lib/${{PROJECT_NAME}} bin)" in CMAKE
+
+
 def test_versions_agree(manifest: Any) -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest
