@@ -77,8 +77,10 @@ class Commands:
         self._control.settle(change, error)
         if error:
             self._node.get_logger().error(error)
-        else:
-            self._node.get_logger().info(f"{self._describe(change)} (version {change.version})")
+            return
+        self._node.get_logger().info(f"{self._describe(change)} (version {change.version})")
+        if change.action is None and (warning := self._warning(change)):  # what was shown needs no name
+            self._node.get_logger().warning(warning)
 
     async def _on_set_concepts(self, request: Any, response: Any) -> Any:
         refusal, change = self._control.request(request.concepts, request.keep_tracks)
@@ -86,7 +88,7 @@ class Commands:
             await change.future
             refusal = change.error
         response.success = not refusal
-        response.message = refusal or self._describe(change)
+        response.message = refusal or "; ".join(filter(None, (self._describe(change), self._warning(change))))
         response.version = self._control.version if refusal else change.version
         return response
 
@@ -106,13 +108,21 @@ class Commands:
     def _describe(self, change: Change) -> str:
         if not change.concepts:
             return "no concept: idle, every frame gets an empty TrackArray"
-        text = f"searching for {', '.join(change.concepts)}"
+        return f"searching for {', '.join(change.concepts)}"
+
+    def _warning(self, change: Change) -> str:
         unknown = [concept for concept in change.concepts if not claims(self._nouns, concept)]
-        if unknown:
-            text += f"; this bundle does not claim to know {', '.join(unknown)}, only {', '.join(self._nouns)}"
-        return text
+        if not unknown:
+            return ""
+        return (
+            f"this bundle does not claim to know {', '.join(unknown)}, what it finds for that means little: use one of "
+            f"{', '.join(self._nouns)}, or another bundle"
+        )
 
 
 def claims(nouns: list[str], concept: str) -> bool:
-    """Whether a concept ends in a noun that the bundle claims to know, as "red mug" does in "mug"."""
-    return any(concept == noun or concept.endswith(f" {noun}") for noun in nouns)
+    """Whether a concept ends in a noun that the bundle claims to know, as "red mug" does in "mug".
+
+    A bundle without such nouns was made for any phrase.
+    """
+    return not nouns or any(concept == noun or concept.endswith(f" {noun}") for noun in nouns)

@@ -113,7 +113,7 @@ class TrackerNode(LifecycleNode):
         told = self, self.control, self._queue, self.processor, self.worker
         self._commands = Commands(*told, student.concepts), MemoryCommands(*told)
         self.state = "inactive"
-        knows = ", ".join(student.concepts)
+        knows = ", ".join(student.concepts) or "any phrase"
         self.get_logger().info(
             f"bundle {student.bundle.name} loaded in {time.monotonic() - started:.1f} s; it knows: {knows}"
         )
