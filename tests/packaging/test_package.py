@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import esam3_core
+from esam3_core.deploy.doctor import LIBRARIES
 from tests.packaging.sources import ROOT, has_function, modules, third_party
 
 if sys.version_info >= (3, 11):
@@ -107,6 +108,12 @@ def test_the_console_command_exists() -> None:
 
 def test_a_robot_installs_no_torch() -> None:
     assert not distributions(PROJECT["dependencies"]) & {"torch", "torchvision", "timm", "onnxscript"}
+
+
+def test_the_doctor_looks_for_every_library_of_the_runtime() -> None:
+    imported_at_once = {"numpy", "opencv-python-headless", "pyyaml"}  # no verb starts without these
+    own_line = {"onnxruntime"}
+    assert distributions(PROJECT["dependencies"]) - imported_at_once - own_line == set(LIBRARIES.values())
 
 
 @pytest.mark.parametrize("path", modules("esam3_core"), ids=lambda path: str(path.relative_to(ROOT)))
