@@ -97,7 +97,7 @@ def _parameters(command: list[str]) -> dict[str, Any]:
     rclpy.init(args=words, context=context)
     node = Node(name[-1], context=context, automatically_declare_parameters_from_overrides=True)
     assert node.get_namespace() == namespace[-1]
-    found = {name: node.get_parameter(name).value for name in node.list_parameters([], 0).names}
+    found = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("")}
     node.destroy_node()
     rclpy.shutdown(context=context)
     return found
