@@ -18,13 +18,17 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
 
     A node may have a `close()` method, which ends its threads; it is called before the node is destroyed.
     """
-    node = None
+    node, begun = None, False
     try:
         rclpy.init(args=None if arguments is None else list(arguments))
+        begun = True
         node = create()
         spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok() or not begun:
+            raise  # else Ctrl-C ended the context below a call that needed it
     finally:
         # Ends rclpy's signal thread, which may still be waking what is taken down here: a crash, or a wait for ever.
         uninstall_signal_handlers()
