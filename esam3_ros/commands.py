@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.node import Node
@@ -32,15 +33,15 @@ class Commands:
         queue: ExecutorQueue,
         processor: Processor,
         worker: Worker[Frame],
-        nouns: list[str],
+        doubt: Callable[[Iterable[str]], str],
     ) -> None:
-        """`nouns` are what the bundle claims to know."""
+        """`doubt` tells why what is found for some concepts means little; see `Student.doubt`."""
         self._node = node
         self._control = control
         self._queue = queue
         self._processor = processor
         self._worker = worker
-        self._nouns = nouns
+        self._doubt = doubt
         self.services = Services(node, queue, worker)
         self.services.add(SetConcepts, "~/set_concepts", self._on_set_concepts)
         self.services.add(Trigger, "~/reset", self._on_reset)
@@ -79,8 +80,8 @@ class Commands:
             self._node.get_logger().error(error)
             return
         self._node.get_logger().info(f"{self._describe(change)} (version {change.version})")
-        if change.action is None and (warning := self._warning(change)):  # what was shown needs no name
-            self._node.get_logger().warning(warning)
+        if change.action is None and (doubt := self._doubt(change.concepts)):  # what was shown needs no name
+            self._node.get_logger().warning(doubt)
 
     async def _on_set_concepts(self, request: Any, response: Any) -> Any:
         refusal, change = self._control.request(request.concepts, request.keep_tracks)
@@ -88,7 +89,7 @@ class Commands:
             await change.future
             refusal = change.error
         response.success = not refusal
-        response.message = refusal or "; ".join(filter(None, (self._describe(change), self._warning(change))))
+        response.message = refusal or "; ".join(filter(None, (self._describe(change), self._doubt(change.concepts))))
         response.version = self._control.version if refusal else change.version
         return response
 
@@ -109,20 +110,3 @@ class Commands:
         if not change.concepts:
             return "no concept: idle, every frame gets an empty TrackArray"
         return f"searching for {', '.join(change.concepts)}"
-
-    def _warning(self, change: Change) -> str:
-        unknown = [concept for concept in change.concepts if not claims(self._nouns, concept)]
-        if not unknown:
-            return ""
-        return (
-            f"this bundle does not claim to know {', '.join(unknown)}, what it finds for that means little: use one of "
-            f"{', '.join(self._nouns)}, or another bundle"
-        )
-
-
-def claims(nouns: list[str], concept: str) -> bool:
-    """Whether a concept ends in a noun that the bundle claims to know, as "red mug" does in "mug".
-
-    A bundle without such nouns was made for any phrase.
-    """
-    return not nouns or any(concept == noun or concept.endswith(f" {noun}") for noun in nouns)

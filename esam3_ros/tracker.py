@@ -113,7 +113,7 @@ class TrackerNode(LifecycleNode):
         self.worker = Worker(self.processor.work, self._worker_failed, "tracker")
         self.reporter.describe_model(student)
         told = self, self.control, self._queue, self.processor, self.worker
-        self._commands = Commands(*told, student.concepts), MemoryCommands(*told)
+        self._commands = Commands(*told, student.doubt), MemoryCommands(*told)
         self.state = "inactive"
         knows = ", ".join(student.concepts) or "any phrase"
         self.get_logger().info(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from contextlib import ExitStack
@@ -188,10 +189,12 @@ def _load(arguments: argparse.Namespace) -> Student:
     from esam3_core.runtime.text import normalise_all
 
     # A concept that cannot be used should not wait for the engines to load.
-    normalise_all(arguments.concept)
+    concepts = normalise_all(arguments.concept)
     student = esam3_core.load(arguments.bundle, RuntimeConfig(device=arguments.device, threads=arguments.threads))
     if arguments.score is not None:
         student.detector = replace(student.detector, score_threshold=arguments.score)
+    if doubt := student.doubt(concepts):
+        logging.warning(doubt)
     return student
 
 

@@ -138,6 +138,10 @@ class TestSegment:
         assert cli.main(["segment", str(images / "a.png"), "--concept", "red", "--bundle", bundle]) == 0
         assert "a.png: 1 found\n  red 1.00 box " in capsys.readouterr().out
 
+    def test_a_concept_that_the_bundle_does_not_claim_gives_a_warning(self, bundle, images, caplog):
+        assert cli.main(["segment", str(images / "a.png"), "--concept", "zebra", "--bundle", bundle]) == 0
+        assert "does not claim to know zebra" in caplog.text
+
     def test_the_score_threshold_can_be_set(self, bundle, images, capsys):
         arguments = ["segment", str(images / "a.png"), "--concept", "red", "--bundle", bundle, "--score", "0.9999"]
         assert cli.main(arguments) == 0

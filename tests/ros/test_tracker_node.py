@@ -19,7 +19,6 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from esam3_ros import masks
-from esam3_ros.commands import claims
 from esam3_ros.conversions import to_jpeg
 from esam3_ros.qos import LATCHED
 from tests.colour_bundle import disc, draw_blobs
@@ -145,10 +144,6 @@ def test_concepts_that_the_bundle_does_not_claim_are_accepted_with_a_warning_tha
     (line,) = [line for line in graph.log if "zebra" in line]
     assert line in answer.message and "use one of red, " in line
     assert not node.control.problem
-
-
-def test_a_bundle_that_lists_no_nouns_was_made_for_any_phrase():
-    assert claims([], "zebra") and claims(["mug"], "red mug") and not claims(["mug"], "smug")
 
 
 def test_reset_forgets_tracks_and_ids_go_on_upward(graph, tracker, results):
