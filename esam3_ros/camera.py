@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera node: shows a scene world with its truth, a video, a folder of images or a bag, like a camera driver."""
+"""The camera node: shows a scene world with its truth, a video, a folder of images or a bag, like a camera driver.
+
+Like one, it ends with an error when it has nothing to show.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from esam3_core.config import CameraConfig
 from esam3_core.runtime import Esam3Error
 from esam3_ros.camera_sources import CameraFrame, CameraSource, Prefetch
 from esam3_ros.conversions import to_image
+from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.parameters import Parameters
 from esam3_ros.qos import overridable
 from esam3_ros.run import run_node
@@ -52,6 +56,7 @@ class CameraNode(Node):
         self._truth = self.create_publisher(Image, "~/truth", every)
         self._truth_info = self.create_publisher(String, "~/truth_info", every)
         source = CameraSource(self.config)
+        self._queue = ExecutorQueue(self)
         self._period = 1.0 / source.rate
         self._prefetch = Prefetch(source, self.config.loop)
         self._stopping = threading.Event()
@@ -73,6 +78,7 @@ class CameraNode(Node):
             if self.context.ok() and not self._stopping.is_set():
                 detail = str(error) if isinstance(error, Esam3Error) else traceback.format_exc()
                 self.get_logger().error(f"{self.config.source} stopped: {detail}")
+                self._queue.put(lambda: sys.exit(1))  # on the thread that spins the node, so that it ends cleanly
 
     def _show_all(self) -> int:
         shown = 0

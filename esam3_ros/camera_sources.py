@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 
 from esam3_core.config import CameraConfig
+from esam3_core.runtime import SourceError
 from esam3_core.runtime.sources import ImagesSource, Source, open_source
 from esam3_ros.conversions import Array
 
@@ -81,10 +83,16 @@ class CameraSource:
         return self._stored() if self._config.clip else self._live()
 
     def _live(self) -> Iterator[CameraFrame]:
-        from esam3_core.scenes import World, demo_config  # MuJoCo: only simulation needs it
-
         config = self._config
-        world = World(config.seed, demo_config(config.width, config.height, config.rate))
+        try:
+            from esam3_core.scenes import World, demo_config  # MuJoCo: only simulation needs it
+
+            world = World(config.seed, demo_config(config.width, config.height, config.rate))
+        except ModuleNotFoundError as error:
+            remedy = f"run `{sys.executable} -m pip install 'mujoco>=3.3.7'`, or show a video: source:=video.mp4"
+            raise SourceError(f"the scene needs {error.name}, which is not installed: {remedy}") from error
+        except OSError as error:  # no OpenGL
+            raise SourceError(f"the scene cannot be drawn: {error}") from error
         for index in itertools.count():
             frame = world.step()
             instances = [asdict(instance) for instance in frame.instances]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -21,11 +22,13 @@ from esam3_ros.conversions import Array, image_to_rgb, pixels, seconds
 from esam3_ros.demo_nodes import PICTURE, TRACKS, TRUTH, TRUTH_INFO
 from esam3_ros.msg import TrackArray
 from esam3_ros.pairing import Pairing, stamp_of
+from esam3_ros.qos import DIAGNOSTICS
 from esam3_ros.spinner import Spinner
 from esam3_ros.track_messages import read_tracks
 
 QUEUE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
 HISTORY = 200  # frames that wait for their partners
+FATAL = ("tracker: model", "tracker: inference")  # parts of the tracker without which no frame will come
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,15 @@ class Shot:
 class Collector:
     """Listens on a thread of its own, in a `with` block.
 
-    `shots` is the queue of complete frames; `heard` is when anything came last (monotonic clock, s).
+    `shots` is the queue of complete frames; `heard` is when anything came last (monotonic clock, s); `problem` is why
+    the tracker will send none, empty while it may.
     """
 
     def __init__(self, with_truth: bool) -> None:
         """`with_truth`: wait for the label image of the truth too."""
         self.shots: queue.Queue[Shot] = queue.Queue()
         self.heard = time.monotonic()
+        self.problem = ""
         self._with_truth = with_truth
         kinds = ("picture", "tracks", "info", *(["truth"] if with_truth else []))
         self._pairing = Pairing(kinds, HISTORY)
@@ -61,6 +66,7 @@ class Collector:
         self._subscribe(Image, PICTURE, "picture")
         self._subscribe(TrackArray, TRACKS, "tracks")
         self._node.create_subscription(String, TRUTH_INFO, self._on_info, QUEUE)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
         if with_truth:
             self._subscribe(Image, TRUTH, "truth")
         self._spinner = Spinner(self._node)
@@ -75,6 +81,11 @@ class Collector:
 
     def _subscribe(self, kind: type, topic: str, name: str) -> None:
         self._node.create_subscription(kind, topic, lambda message: self._add(name, stamp_of(message), message), QUEUE)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.level == DiagnosticStatus.ERROR and status.name.endswith(FATAL):
+                self.problem = status.message
 
     def _on_info(self, message: String) -> None:
         info = json.loads(message.data)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.node import Node
@@ -10,7 +11,6 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from esam3_core.runtime import Esam3Error
-from esam3_core.runtime.claims import beyond_claims
 from esam3_ros.concept_control import Change, ConceptControl
 from esam3_ros.executor_queue import ExecutorQueue
 from esam3_ros.mailbox import Worker
@@ -33,15 +33,15 @@ class Commands:
         queue: ExecutorQueue,
         processor: Processor,
         worker: Worker[Frame],
-        nouns: list[str],
+        doubt: Callable[[Iterable[str]], str],
     ) -> None:
-        """`nouns` are what the bundle claims to know."""
+        """`doubt` tells why what is found for some concepts means little; see `Student.doubt`."""
         self._node = node
         self._control = control
         self._queue = queue
         self._processor = processor
         self._worker = worker
-        self._nouns = nouns
+        self._doubt = doubt
         self.services = Services(node, queue, worker)
         self.services.add(SetConcepts, "~/set_concepts", self._on_set_concepts)
         self.services.add(Trigger, "~/reset", self._on_reset)
@@ -78,8 +78,10 @@ class Commands:
         self._control.settle(change, error)
         if error:
             self._node.get_logger().error(error)
-        else:
-            self._node.get_logger().info(f"{self._describe(change)} (version {change.version})")
+            return
+        self._node.get_logger().info(f"{self._describe(change)} (version {change.version})")
+        if change.action is None and (doubt := self._doubt(change.concepts)):  # what was shown needs no name
+            self._node.get_logger().warning(doubt)
 
     async def _on_set_concepts(self, request: Any, response: Any) -> Any:
         refusal, change = self._control.request(request.concepts, request.keep_tracks)
@@ -87,7 +89,7 @@ class Commands:
             await change.future
             refusal = change.error
         response.success = not refusal
-        response.message = refusal or self._describe(change)
+        response.message = refusal or "; ".join(filter(None, (self._describe(change), self._doubt(change.concepts))))
         response.version = self._control.version if refusal else change.version
         return response
 
@@ -107,6 +109,4 @@ class Commands:
     def _describe(self, change: Change) -> str:
         if not change.concepts:
             return "no concept: idle, every frame gets an empty TrackArray"
-        text = f"searching for {', '.join(change.concepts)}"
-        beyond = beyond_claims(self._nouns, change.concepts)
-        return f"{text}; {beyond}" if beyond else text
+        return f"searching for {', '.join(change.concepts)}"

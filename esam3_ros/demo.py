@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from esam3_core.config import CameraConfig, NodeConfig
-from esam3_core.runtime import SourceError
+from esam3_core.config import CameraConfig, NodeConfig, RuntimeConfig
+from esam3_core.runtime import Esam3Error
 from esam3_core.runtime.results import frame_record
 from esam3_core.runtime.sources import open_source
 from esam3_ros.camera_sources import SCENE
 from esam3_ros.collector import Collector, Shot
+from esam3_ros.concept_control import parse
 from esam3_ros.demo_nodes import demo_nodes
 from esam3_ros.demo_pictures import Album
 from esam3_ros.isolation import isolate
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     isolate()
     try:
         result = run(options)
-    except (SourceError, ChildDiedError, TimeoutError) as error:
+    except (Esam3Error, ChildDiedError, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -59,13 +60,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the nodes until enough frames are done; writes the files and returns the content of demo.json.
 
     Raises:
-        SourceError: the source cannot be read.
+        Esam3Error: the source, the masks or the concepts are of no use, or the tracker cannot work.
         ChildDiedError: a node ended; the message holds the end of its log.
         TimeoutError: nothing came in time.
     """
     simulated = options.source == SCENE
     camera = _camera(options)
-    concepts = [concept.strip().lower() for concept in options.concept.split(",")]
+    concepts = list(parse(options.concept, RuntimeConfig().max_concepts))
     specs = demo_nodes(camera, options.concept, options.bundle)
     options.out.mkdir(parents=True, exist_ok=True)
     masks = MaskFile(options.masks) if options.masks else None
@@ -106,6 +107,8 @@ def _shots(collector: Collector, nodes: Nodes, count: int) -> Iterator[Shot]:
     done = 0
     while done < count:
         nodes.check()
+        if collector.problem:
+            raise Esam3Error(f"the tracker cannot work: {collector.problem}")
         try:
             shot = collector.shots.get(timeout=0.5)
         except queue.Empty:

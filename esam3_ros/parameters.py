@@ -7,6 +7,7 @@ A parameter that nobody set keeps the bundle's own value where the bundle has on
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -109,6 +110,20 @@ class Parameters:
         """Remember that the user set a parameter."""
         self._given.add(name)
         self.problems.pop(name, None)
+
+    def strangers(self, of_others: Iterable[Spec]) -> list[str]:
+        """A sentence for each value given at start whose name nobody knows, neither this node nor `of_others`.
+
+        To be called once everything is declared. ROS itself says nothing of a misspelt name in a parameter file.
+        """
+        given = getattr(self._node, "_parameter_overrides", {})  # rclpy has no public way to ask
+        known = {spec.name for spec in of_others}
+        unknown = [name for name in given if not (self._node.has_parameter(name) or name in known or "." in name)]
+        return [f"nobody has a parameter {name}, its value changes nothing{self._like(name)}" for name in unknown]
+
+    def _like(self, name: str) -> str:
+        close = difflib.get_close_matches(name, list(self._node.get_parameters_by_prefix("")), n=1)
+        return f": did you mean {close[0]}?" if close else ": docs/interface.md lists all"
 
     def _names(self, config: Any) -> list[str]:
         return [field.name for field in dataclasses.fields(config) if field.name in self._specs]

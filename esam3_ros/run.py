@@ -18,14 +18,20 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
 
     A node may have a `close()` method, which ends its threads; it is called before the node is destroyed.
     """
-    rclpy.init(args=None if arguments is None else list(arguments))
-    node = None
+    node, begun = None, False
     try:
+        rclpy.init(args=None if arguments is None else list(arguments))
+        begun = True
         node = create()
         spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok() or not begun:
+            raise  # else Ctrl-C ended the context below a call that needed it
     finally:
+        # Ends rclpy's signal thread, which may still be waking what is taken down here: a crash, or a wait for ever.
+        uninstall_signal_handlers()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave threads half closed
         if node is not None:
             getattr(node, "close", lambda: None)()
@@ -49,6 +55,5 @@ def spin(node: Node) -> None:
                     return  # Ctrl-C ended the context below the callback
                 node.get_logger().error(f"a callback failed, the node goes on:\n{traceback.format_exc()}")
     finally:
-        # Ends rclpy's signal thread, which may still be waking what `shutdown` takes away: a crash, or a wait for ever.
-        uninstall_signal_handlers()
+        uninstall_signal_handlers()  # as in `run_node`: the executor is the first that is taken down
         executor.shutdown(timeout_sec=1.0)

@@ -35,7 +35,7 @@ from esam3_ros.publishers import TrackPublishers
 from esam3_ros.qos import FOREVER, ImageSubscription
 from esam3_ros.reporter import Reporter
 from esam3_ros.run import run_node
-from esam3_ros.specs import TRACKER
+from esam3_ros.specs import CAMERA, OVERLAY, TRACKER
 from esam3_ros.stats import Stats
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -82,6 +82,8 @@ class TrackerNode(LifecycleNode):
         self.parameters = Parameters(self, TRACKER)
         self.control = ConceptControl(self, lambda: int(self.get_parameter("max_concepts").value))
         self._declare_concepts()
+        for stranger in self.parameters.strangers((*OVERLAY, *CAMERA)):  # one file may be for all three
+            self.get_logger().warning(stranger)
         self.add_on_set_parameters_callback(self._on_parameters)
         config = self.parameters.config(NodeConfig)
         # Neither may stop when simulated time does.
@@ -111,9 +113,9 @@ class TrackerNode(LifecycleNode):
         self.worker = Worker(self.processor.work, self._worker_failed, "tracker")
         self.reporter.describe_model(student)
         told = self, self.control, self._queue, self.processor, self.worker
-        self._commands = Commands(*told, student.concepts), MemoryCommands(*told)
+        self._commands = Commands(*told, student.doubt), MemoryCommands(*told)
         self.state = "inactive"
-        knows = ", ".join(student.concepts)
+        knows = ", ".join(student.concepts) or "any phrase"
         self.get_logger().info(
             f"bundle {student.bundle.name} loaded in {time.monotonic() - started:.1f} s; it knows: {knows}"
         )

@@ -5,7 +5,7 @@
     ros2 launch esam3_ros demo.launch.py source:=video.mp4 concept:=mug rviz:=true
 """
 
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -47,6 +47,7 @@ def generate_launch_description():
             name=spec.executable,
             namespace=spec.namespace,
             output="screen",
+            on_exit=Shutdown(),  # without one of them there is nothing to see; the reason is in the log
             parameters=[spec.parameters] if spec.parameters else [],
             remappings=list(spec.remappings),
         )

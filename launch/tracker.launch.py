@@ -4,7 +4,7 @@
     ros2 launch esam3_ros tracker.launch.py concept:=cup image:=/camera/color/image_raw
 """
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -14,6 +14,9 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 BOOLEAN = ["true", "false"]
+UNSET = ""  # not given: what params_file says counts, or else the node's own default
+OF_BOTH = {"image_transport": str, "image_reliability": str, "use_sim_time": bool}  # parameter -> its type
+OF_TRACKER = {"concepts": str, "bundle": str, "backend": str, "device": str, "autostart": bool, **OF_BOTH}
 CONFIG = PathJoinSubstitution([FindPackageShare("esam3_ros"), "config"])
 
 
@@ -21,28 +24,44 @@ def generate_launch_description():
     arguments = [
         DeclareLaunchArgument(
             "concept",
-            default_value="cup",
-            description="what to look for, several with commas: concept:=cup or concept:='red mug,bottle'",
+            default_value=UNSET,
+            description="what to look for, as concept:='red mug,bottle'; unset: params_file's, or cup",
         ),
         DeclareLaunchArgument(
             "image", default_value="/camera/color/image_raw", description="image topic of the camera"
         ),
         DeclareLaunchArgument(
             "image_transport",
-            default_value="raw",
-            choices=["raw", "compressed"],
-            description="raw listens to <image>, compressed to <image>/compressed",
+            default_value=UNSET,
+            choices=[UNSET, "raw", "compressed"],
+            description="raw listens to <image>, compressed to <image>/compressed; unset: params_file's, or raw",
+        ),
+        DeclareLaunchArgument(
+            "image_reliability",
+            default_value=UNSET,
+            choices=[UNSET, "auto", "best_effort", "reliable"],
+            description="of the image subscriptions; auto copies the publishers'; unset: params_file's, or auto",
         ),
         DeclareLaunchArgument("namespace", default_value="esam3", description="namespace of all nodes"),
         DeclareLaunchArgument(
             "params_file",
             default_value=PathJoinSubstitution([CONFIG, "tracker.yaml"]),
-            description="YAML file of the tracker's parameters; the arguments here win over it",
+            description="YAML file of parameters of tracker and overlay; arguments that are given win over it",
         ),
         DeclareLaunchArgument(
-            "bundle", default_value="tabletop", description="the student to run: name or path of a bundle"
+            "bundle",
+            default_value=UNSET,
+            description="the student to run: name or path of a bundle; unset: params_file's, or tabletop",
         ),
-        DeclareLaunchArgument("device", default_value="auto", description="auto, cpu, cuda or cuda:N"),
+        DeclareLaunchArgument(
+            "backend",
+            default_value=UNSET,
+            choices=[UNSET, "auto", "onnxruntime", "tensorrt"],
+            description="what runs the engines; unset: params_file's, or auto",
+        ),
+        DeclareLaunchArgument(
+            "device", default_value=UNSET, description="auto, cpu, cuda or cuda:N; unset: params_file's, or auto"
+        ),
         DeclareLaunchArgument(
             "overlay",
             default_value="true",
@@ -52,15 +71,15 @@ def generate_launch_description():
         DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="start RViz"),
         DeclareLaunchArgument(
             "autostart",
-            default_value="true",
-            choices=BOOLEAN,
-            description="the tracker configures and activates itself; false leaves that to a lifecycle manager",
+            default_value=UNSET,
+            choices=[UNSET, *BOOLEAN],
+            description="false leaves configure and activate to a lifecycle manager; unset: params_file's, or true",
         ),
         DeclareLaunchArgument(
             "use_sim_time",
-            default_value="false",
-            choices=BOOLEAN,
-            description="take the time from /clock (bags, simulators)",
+            default_value=UNSET,
+            choices=[UNSET, *BOOLEAN],
+            description="take the time from /clock (bags, simulators); unset: params_file's, or false",
         ),
         DeclareLaunchArgument(
             "shared_memory",
@@ -75,43 +94,6 @@ def generate_launch_description():
             description="log level of the nodes",
         ),
     ]
-    image = LaunchConfiguration("image")
-    sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
-    transport = {"image_transport": LaunchConfiguration("image_transport")}
-    images = [("image", image), ("image/compressed", [image, "/compressed"])]
-    log = ["--ros-args", "--log-level", LaunchConfiguration("log_level")]
-    namespace = LaunchConfiguration("namespace")
-    tracker = Node(
-        package="esam3_ros",
-        executable="tracker",
-        name="tracker",
-        namespace=namespace,
-        output="screen",
-        parameters=[
-            LaunchConfiguration("params_file"),
-            {
-                "concepts": ParameterValue(LaunchConfiguration("concept"), value_type=str),
-                "bundle": ParameterValue(LaunchConfiguration("bundle"), value_type=str),
-                "device": ParameterValue(LaunchConfiguration("device"), value_type=str),
-                "autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool),
-                **transport,
-                **sim_time,
-            },
-        ],
-        remappings=images,
-        arguments=log,
-    )
-    overlay = Node(
-        package="esam3_ros",
-        executable="overlay",
-        name="overlay",
-        namespace=namespace,
-        output="screen",
-        parameters=[{**transport, **sim_time}],
-        remappings=[*images, ("tracks", "tracker/tracks")],
-        arguments=log,
-        condition=IfCondition(LaunchConfiguration("overlay")),
-    )
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -127,4 +109,41 @@ def generate_launch_description():
         )
         for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
     ]
-    return LaunchDescription([*arguments, *shared_memory, tracker, overlay, rviz])
+    return LaunchDescription([*arguments, *shared_memory, OpaqueFunction(function=_nodes), rviz])
+
+
+def _nodes(context):
+    """Tracker and overlay; a function, because only here it is known which arguments were given."""
+    image = LaunchConfiguration("image")
+    common = {"package": "esam3_ros", "namespace": LaunchConfiguration("namespace"), "output": "screen"}
+    images = [("image", image), ("image/compressed", [image, "/compressed"])]
+    log = ["--ros-args", "--log-level", LaunchConfiguration("log_level")]
+    tracker = Node(
+        executable="tracker",
+        name="tracker",
+        parameters=_parameters(context, OF_TRACKER),
+        remappings=images,
+        arguments=[*log, "-p", "concepts:=cup"],  # before params_file, which therefore wins over it
+        **common,
+    )
+    overlay = Node(
+        executable="overlay",
+        name="overlay",
+        parameters=_parameters(context, OF_BOTH),
+        remappings=[*images, ("tracks", "tracker/tracks")],
+        arguments=log,
+        condition=IfCondition(LaunchConfiguration("overlay")),
+        **common,
+    )
+    return [tracker, overlay]
+
+
+def _parameters(context, kinds):
+    """params_file, and after it, because the last one wins, the arguments that were given."""
+    arguments = {name: LaunchConfiguration("concept" if name == "concepts" else name) for name in kinds}
+    given = {
+        name: ParameterValue(argument, value_type=kinds[name])
+        for name, argument in arguments.items()
+        if argument.perform(context) != UNSET
+    }
+    return [LaunchConfiguration("params_file"), *([given] if given else [])]

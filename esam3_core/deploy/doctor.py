@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,11 @@ from esam3_core.runtime.engines import choose_backend
 from esam3_core.runtime.errors import Esam3Error
 from esam3_core.runtime.tensorrt_engine import import_tensorrt
 
+LIBRARIES = {  # module -> distribution: what a node or a verb imports only once it needs it
+    "ftfy": "ftfy", "pycocotools": "pycocotools", "rosbags": "rosbags", "safetensors": "safetensors",
+    "scipy": "scipy", "tokenizers": "tokenizers", "tqdm": "tqdm", "imageio_ffmpeg": "imageio-ffmpeg",
+}  # fmt: skip
+ROS_FOLDER = Path("/opt/ros")
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SHARED = 64 << 20  # bytes, for images between nodes
 LEAST_DISK = 500 << 20  # bytes, for engines
@@ -36,7 +43,8 @@ class Finding:
 def examine(bundle: str) -> list[Finding]:
     """Look at everything, in the order in which it should be fixed."""
     looks: tuple[Callable[[], list[Finding]], ...] = (
-        _board, _power, _driver, _tensorrt, lambda: _bundle(bundle), _ros, _shared_memory,
+        _board, _power, _driver, _tensorrt, _libraries, lambda: _bundle(bundle), _ros,
+        *([_shared_memory] if importlib.util.find_spec("rclpy") else []),  # else nobody sends images between nodes
     )  # fmt: skip
     return [finding for look in looks for finding in look()]
 
@@ -85,6 +93,14 @@ def _tensorrt() -> list[Finding]:
     return [Finding("good", f"TensorRT {version}")]
 
 
+def _libraries() -> list[Finding]:
+    missing = [LIBRARIES[module] for module in LIBRARIES if importlib.util.find_spec(module) is None]
+    if not missing:
+        return []
+    remedy = f"run `{sys.executable} -m pip install {' '.join(missing)}`"
+    return [Finding("bad", f"{', '.join(missing)} not installed: {remedy}")]
+
+
 def _bundle(name: str) -> list[Finding]:
     runtime = version_of("onnxruntime", "onnxruntime-gpu")
     if not runtime:
@@ -110,12 +126,22 @@ def _bundle(name: str) -> list[Finding]:
 def _ros() -> list[Finding]:
     distro = os.environ.get("ROS_DISTRO", "")
     if importlib.util.find_spec("rclpy") is None:
-        remedy = "source /opt/ros/<distro>/setup.bash, or scripts/env.sh of a checkout"
-        return [Finding("bad", f"ROS 2 is not sourced: {remedy}")]
-    if importlib.util.find_spec("esam3_ros") is None:
-        remedy = "colcon build, then source install/setup.bash"
-        return [Finding("bad", f"ROS 2 {distro} is there, esam3_ros is not: {remedy}")]
-    return [Finding("good", f"ROS 2 {distro} with esam3_ros")]
+        installed = sorted(ROS_FOLDER.glob("*/setup.bash"))
+        if not distro and not installed:
+            remedy = "for the nodes install it, or run `make setup` in a checkout and source its scripts/env.sh"
+            return [Finding("hint", f"there is no ROS 2 here, `esam3 segment` and `esam3 track` need none: {remedy}")]
+        remedy = f"source {installed[-1] if installed else f'/opt/ros/{distro}/setup.bash'} with ROS's own Python"
+        return [Finding("bad", f"ROS 2 cannot be found by {sys.executable}: {remedy}")]
+    name = f"ROS 2 {distro or '(ROS_DISTRO is not set)'}"
+    for module, remedy in (
+        ("rclpy", "source the setup.bash of its distribution, and use its own Python"),
+        ("esam3_ros.msg", "colcon build, then source install/setup.bash (after `make setup`: scripts/env.sh)"),
+    ):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            return [Finding("bad", f"{name}, but {module} cannot be imported ({error}): {remedy}")]
+    return [Finding("good", f"{name} with esam3_ros")]
 
 
 def _shared_memory() -> list[Finding]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from esam3_core.config import TRACKERS, RuntimeConfig
 from esam3_core.runtime import shown_options
-from esam3_core.runtime.claims import beyond_claims
 from esam3_core.runtime.interrupt import INTERRUPTED, held_interrupt
 from esam3_core.runtime.outputs import check_outputs
 
@@ -217,8 +216,8 @@ def _load(arguments: argparse.Namespace) -> Student:
     student = esam3_core.load(arguments.bundle, RuntimeConfig(device=arguments.device, threads=arguments.threads))
     if arguments.score is not None:
         student.detector = replace(student.detector, score_threshold=arguments.score)
-    if beyond := beyond_claims(student.concepts, concepts):
-        print(f"esam3: {beyond}", file=sys.stderr)
+    if doubt := student.doubt(concepts):
+        print(f"esam3: {doubt}", file=sys.stderr)
     return student
 
 

@@ -79,6 +79,20 @@ class Student:
         """The nouns this bundle claims to know; others may work, nobody measured them."""
         return list(self.bundle.concepts)
 
+    def doubt(self, concepts: Iterable[str]) -> str:
+        """Why what is found for some of these normalised concepts means little; empty if the bundle claims all.
+
+        It claims what ends in one of its nouns, as "red mug" does in "mug"; without any it was made for every phrase.
+        """
+        nouns = self.bundle.concepts
+        unknown = [name for name in concepts if not any(f" {name}".endswith(f" {noun}") for noun in nouns)]
+        if not nouns or not unknown:
+            return ""
+        return (
+            f"this bundle does not claim to know {', '.join(unknown)}, what it finds for that means little: use one of "
+            f"{', '.join(nouns)}, or another bundle"
+        )
+
     @property
     def timings(self) -> dict[str, float]:
         """Stage -> ms of the last frame."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,44 @@ def test_a_dds_profile_that_is_missing_is_bad_and_none_a_hint(monkeypatch: pytes
     assert "config/fastdds_shm.xml" in texts(doctor._shared_memory(), "hint")
     monkeypatch.setenv(doctor.PROFILES[0], "/nowhere.xml")
     assert "the DDS profile /nowhere.xml is missing" in texts(doctor._shared_memory(), "bad")
+
+
+def test_without_ros_the_rest_is_looked_at_and_ros_is_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "rclpy" or None)
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    monkeypatch.setattr(doctor, "ROS_FOLDER", tmp_path)
+    findings = doctor.examine("tabletop")
+    assert "no ROS 2 here, `esam3 segment` and `esam3 track` need none" in texts(findings, "hint")
+    assert "bundle tabletop" in texts(findings, "good") and "DDS" not in texts(findings, "hint")
+
+
+def test_a_ros_that_is_not_sourced_is_bad_and_its_setup_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "ROS_FOLDER", tmp_path)
+    setup = tmp_path / "humble/setup.bash"
+    setup.parent.mkdir()
+    setup.touch()
+    assert f"source {setup}" in texts(doctor._ros(), "bad")
+
+
+def test_messages_that_were_not_built_or_sourced_are_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("rclpy", "esam3_ros"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        said = texts(doctor._ros(), "bad")
+    finally:
+        for package in ("rclpy", "esam3_ros"):
+            sys.modules.pop(package, None)
+    assert "esam3_ros.msg cannot be imported" in said and "colcon build, then source install/setup.bash" in said
+
+
+def test_libraries_of_the_runtime_that_are_missing_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name not in ("tokenizers", "ftfy") or None)
+    assert "pip install ftfy tokenizers`" in texts(doctor._libraries(), "bad")
 
 
 def test_the_command_looks_at_everything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import esam3_core
+from esam3_core.deploy.doctor import LIBRARIES
 from tests.packaging.sources import ROOT, has_function, modules, third_party
 
 if sys.version_info >= (3, 11):
@@ -83,6 +84,12 @@ def test_every_node_that_is_installed_has_a_main() -> None:
         assert has_function(ROOT / "esam3_ros" / f"{node}.py", "main"), node
 
 
+def test_a_workspace_has_the_console_command_for_ros2_run_and_on_the_path() -> None:
+    module, function = PROJECT["scripts"]["esam3"].split(":")
+    assert function == "main"  # what scripts/program.in calls
+    assert f"install_program(esam3 {module} lib/${{PROJECT_NAME}} bin)" in CMAKE
+
+
 def test_versions_agree(manifest: Any) -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest
@@ -101,6 +108,12 @@ def test_the_console_command_exists() -> None:
 
 def test_a_robot_installs_no_torch() -> None:
     assert not distributions(PROJECT["dependencies"]) & {"torch", "torchvision", "timm", "onnxscript"}
+
+
+def test_the_doctor_looks_for_every_library_of_the_runtime() -> None:
+    imported_at_once = {"numpy", "opencv-python-headless", "pyyaml"}  # no verb starts without these
+    own_line = {"onnxruntime"}
+    assert distributions(PROJECT["dependencies"]) - imported_at_once - own_line == set(LIBRARIES.values())
 
 
 @pytest.mark.parametrize("path", modules("esam3_core"), ids=lambda path: str(path.relative_to(ROOT)))

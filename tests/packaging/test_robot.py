@@ -40,12 +40,12 @@ def test_every_library_of_the_runtime_reaches_the_robot(line: str) -> None:
         assert {str(bound) for bound in wanted.specifier} <= {str(bound) for bound in by_pip.specifier}
 
 
-def launcher(folder: Path) -> Path:
-    """scripts/node.in as CMake installs it."""
-    text = (ROOT / "scripts/node.in").read_text()
-    for name, value in {"Python3_EXECUTABLE": sys.executable, "node": "tracker", "PROJECT_NAME": "esam3_ros"}.items():
+def installed(folder: Path, place: str = "lib/esam3_ros/tracker", module: str = "esam3_ros.tracker") -> Path:
+    """scripts/program.in as CMake installs it at a place below `folder`."""
+    text = (ROOT / "scripts/program.in").read_text()
+    for name, value in {"Python3_EXECUTABLE": sys.executable, "module": module, "PROJECT_NAME": "esam3_ros"}.items():
         text = text.replace(f"@{name}@", value)
-    path = folder / "lib/esam3_ros/tracker"
+    path = folder / place
     path.parent.mkdir(parents=True)
     path.write_text(text)
     path.chmod(0o755)
@@ -61,16 +61,23 @@ def without(modules: Sequence[str], folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{folder / 'blocked'}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
 
 
-def start_without(module: str, folder: Path) -> str:
-    """Start the tracker's launcher where a module cannot be imported; return what it says."""
+def start_without(module: str, program: Path, folder: Path) -> str:
+    """Start a program where a module cannot be imported; return what it says."""
     environment = without([module], folder)
-    done = subprocess.run([launcher(folder)], env=environment, capture_output=True, text=True)
+    done = subprocess.run([program], env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     return done.stderr
 
 
-def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
-    said = start_without("numpy", tmp_path)
+COMMAND = "esam3_core.cli"
+
+
+@pytest.mark.parametrize(
+    ("place", "module"),
+    [("lib/esam3_ros/tracker", "esam3_ros.tracker"), ("lib/esam3_ros/esam3", COMMAND), ("bin/esam3", COMMAND)],
+)
+def test_a_missing_library_is_named_with_the_command_that_installs_it(place: str, module: str, tmp_path: Path) -> None:
+    said = start_without("numpy", installed(tmp_path, place, module), tmp_path)
     assert "No module named 'numpy'" in said
     requirements = tmp_path / "share/esam3_ros/requirements-robot.txt"
     assert f"{sys.executable} -m pip install -r {requirements}" in said
@@ -78,7 +85,17 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path: 
 
 
 def test_a_workspace_that_is_not_sourced_is_said(tmp_path: Path) -> None:
-    assert "source the setup.bash" in start_without("rclpy", tmp_path)
+    assert "source the setup.bash" in start_without("rclpy", installed(tmp_path), tmp_path)
+
+
+def test_the_esam3_command_of_a_workspace_is_that_of_pip(tmp_path: Path) -> None:
+    """With its exit status: 2 tells a script that it was not done."""
+    program = installed(tmp_path, "bin/esam3", COMMAND)
+    environment = without([], tmp_path)
+    said = subprocess.run([program, "--version"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == f"esam3 {PROJECT['version']}\n"
+    done = subprocess.run([program, "track", "none.mp4", "--concept", "cup"], env=environment, capture_output=True)
+    assert done.returncode == 2
 
 
 def test_a_copied_bundle_is_launched_without_torch(tmp_path: Path) -> None:
@@ -90,7 +107,7 @@ def test_a_copied_bundle_is_launched_without_torch(tmp_path: Path) -> None:
     isolate()
     environment = without(["torch", "timm", "onnx", "onnxscript", "transformers"], tmp_path)
     environment["PYTHONFAULTHANDLER"] = "1"  # a node that hangs is aborted, and says where each thread was
-    command = [launcher(tmp_path), "--ros-args", "-p", f"bundle:={bundle}", "-p", "concepts:=['cup']"]
+    command = [installed(tmp_path), "--ros-args", "-p", f"bundle:={bundle}", "-p", "concepts:=['cup']"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as node:
         assert node.stderr is not None
         hangs = threading.Timer(PATIENCE, node.send_signal, [signal.SIGABRT])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ from esam3_ros.conversions import image_to_rgb, pixels
 from esam3_ros.demo_nodes import NodeSpec
 from esam3_ros.processes import Nodes
 from tests.colour_bundle import draw_blobs
-from tests.ros.conftest import time_of, wait_for
+from tests.ros.conftest import PATIENCE, time_of, wait_for
 
 SMALL = (48, 64)
 
@@ -84,6 +85,29 @@ def test_a_video_is_thinned_out_to_the_rate_and_never_repeats_a_frame(tmp_path, 
 def test_a_source_that_is_not_there_is_named(graph):
     with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
         graph.start(CameraNode, source="/nowhere.mp4")
+
+
+def _camera(folder, *blocked: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+    """Run the node where some modules cannot be imported, until it ends by itself."""
+    for module in blocked:
+        (folder / f"{module}.py").write_text(f"raise ModuleNotFoundError('it is missing', name='{module}')")
+    words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{os.environ['PYTHONPATH']}"}
+    command = [sys.executable, "-m", "esam3_ros.camera", "--ros-args", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_a_scene_without_mujoco_ends_the_node_with_the_command_that_installs_it(tmp_path):
+    done = _camera(tmp_path, "mujoco")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the scene needs mujoco, which is not installed: run `" in done.stderr
+    assert f"{sys.executable} -m pip install 'mujoco" in done.stderr and "source:=video.mp4" in done.stderr
+
+
+def test_a_source_that_breaks_off_ends_the_node_with_the_reason(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    done = _camera(tmp_path, source=str(tmp_path))
+    assert done.returncode == 1 and "not an image" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("loop", [False, True])

@@ -74,6 +74,19 @@ def test_a_source_that_is_not_there_is_an_error_with_a_name(tmp_path, capsys):
     assert "none.mp4 does not exist" in capsys.readouterr().err
 
 
+def test_a_bundle_that_is_not_there_ends_the_demo_at_once_with_the_reason(video, tmp_path, capsys):
+    arguments = ["--source", str(video), "--bundle", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("demo: the tracker cannot work: no bundle") and "nowhere" in told
+
+
+@pytest.mark.parametrize(("concept", "words"), [("", "a concept is empty"), ("a,b,c,d,e,f,g,h,i", "at most 8 at once")])
+def test_concepts_that_cannot_be_end_the_demo_before_it_begins(video, tmp_path, capsys, concept, words):
+    assert main(["--source", str(video), "--concept", concept, "--out", str(tmp_path / "out")]) == 1
+    assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_child_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
     specs = [NodeSpec("camera", "/", {"source": "/none.mp4"}), NodeSpec("overlay", "/")]
     with Nodes(specs, tmp_path) as nodes:

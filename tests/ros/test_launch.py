@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import itertools
 import os
 import shutil
 import signal
@@ -17,11 +16,14 @@ from typing import Any
 
 import cv2
 import pytest
+import rclpy
 import yaml
-from esam3_ros.msg import TrackArray
+from esam3_ros.msg import ConceptSet, TrackArray
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from esam3_ros.demo_nodes import PICTURE, TRACKS, demo_nodes
+from esam3_ros.qos import LATCHED
 from tests.ros.conftest import PATIENCE, blobs, wait_for
 from tests.ros.launch_files import LAUNCH_FILES, declared_arguments
 
@@ -34,7 +36,6 @@ def test_every_argument_is_declared_where_show_args_sees_it_and_described(path):
     assert len(arguments) >= 7
     for name, argument in arguments.items():
         assert argument.top_level and len(argument.description) > 5, name
-    assert "OpaqueFunction" not in path.read_text()
 
 
 def _real_launch() -> Any:
@@ -70,11 +71,7 @@ def _started(file: str, arguments: dict[str, str], count: int) -> list[tuple[lis
     started: list[tuple[list[str], dict[str, Any]]] = []
 
     def on_start(event: Any, context: Any) -> Any:
-        files = [word for flag, word in itertools.pairwise(event.cmd) if flag == "--params-file"]
-        parameters: dict[str, Any] = {}
-        for file in files:
-            parameters.update(next(iter(yaml.safe_load(Path(file).read_text()).values()))["ros__parameters"])
-        started.append((event.cmd, parameters))
+        started.append((event.cmd, _parameters(event.cmd)))
         return launch.actions.Shutdown() if len(started) == count else None
 
     service = launch.LaunchService()
@@ -90,23 +87,76 @@ def _started(file: str, arguments: dict[str, str], count: int) -> list[tuple[lis
     return started
 
 
+def _parameters(command: list[str]) -> dict[str, Any]:
+    """What a node with this command line finds for its parameters."""
+    words = command[command.index("--ros-args") :] if "--ros-args" in command else []
+    name, namespace = ([word[len(key) :] for word in words if word.startswith(key)] for key in ("__node:=", "__ns:="))
+    if not name:
+        return {}
+    context = rclpy.Context()
+    rclpy.init(args=words, context=context)
+    node = Node(name[-1], context=context, automatically_declare_parameters_from_overrides=True)
+    assert node.get_namespace() == namespace[-1]
+    found = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("")}
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    return found
+
+
 def test_launch_starts_the_tracker_with_the_arguments():
     arguments = {"concept": "5", "overlay": "false", "autostart": "false", "image": "/eye", "namespace": "robot"}
+    arguments |= {"backend": "onnxruntime", "image_reliability": "reliable"}
     ((command, parameters),) = _started("tracker.launch.py", arguments, count=1)
     assert {"image:=/eye", "image/compressed:=/eye/compressed", "__ns:=/robot"} <= set(command)
     assert parameters["concepts"] == "5" and parameters["autostart"] is False and parameters["max_rate"] == 0.0
+    assert parameters["backend"] == "onnxruntime" and parameters["image_reliability"] == "reliable"
+
+
+def test_launch_looks_for_cups_unless_told_otherwise_and_leaves_the_rest_to_the_node():
+    ((_, parameters),) = _started("tracker.launch.py", {"overlay": "false"}, count=1)
+    assert parameters["concepts"] == "cup"
+    assert not {"bundle", "device", "autostart", "image_transport"} & set(parameters)
+
+
+OF_FILE = {"concepts": "mug", "bundle": "/kitchen", "device": "cpu", "autostart": False, "use_sim_time": True}
+OF_FILE |= {"image_transport": "compressed", "image_reliability": "reliable", "backend": "onnxruntime"}
+
+
+@pytest.mark.parametrize("node", ["/**", "/esam3/tracker"])
+def test_params_file_holds_where_no_argument_was_given(tmp_path, node):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({node: {"ros__parameters": OF_FILE}}))
+    arguments = {"params_file": str(file), "overlay": "false"}
+    ((_, parameters),) = _started("tracker.launch.py", arguments, count=1)
+    assert {name: parameters[name] for name in OF_FILE} == OF_FILE
+    given = {"concept": "cup", "bundle": "tabletop", "autostart": "true", "use_sim_time": "false", "device": "auto"}
+    ((_, parameters),) = _started("tracker.launch.py", {**arguments, **given}, count=1)
+    assert (parameters["concepts"], parameters["bundle"], parameters["device"]) == ("cup", "tabletop", "auto")
+    assert parameters["autostart"] is True and parameters["use_sim_time"] is False
+    assert parameters["image_transport"] == "compressed" and parameters["backend"] == "onnxruntime"
+
+
+def test_the_overlay_listens_as_params_file_says(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": OF_FILE}}))
+    started = _started("tracker.launch.py", {"params_file": str(file), "use_sim_time": "false"}, count=2)
+    (overlay,) = [parameters for command, parameters in started if "__node:=overlay" in command]
+    assert overlay["image_transport"] == "compressed" and overlay["image_reliability"] == "reliable"
+    assert overlay["use_sim_time"] is False
 
 
 @pytest.mark.parametrize("loop", ["true", "false"])
-def test_launch_plays_a_bag_for_a_tracker_that_lives_in_its_time(loop):
+def test_launch_plays_a_bag_once_the_tracker_is_ready_and_lives_in_its_time(graph, colours, loop):
     if shutil.which("ros2") is None:
         pytest.skip("ros2 is not here, PyPI has none")
+    ready = graph.collect("tracker/concepts", ConceptSet, LATCHED)
     arguments = {"bag": "/none", "loop": loop, "rate": "0.5", "image": "/eye", "overlay": "false"}
-    started = _started("bag.launch.py", arguments, count=2)
-    ((command, parameters),) = [one for one in started if one[1]]
-    assert "image:=/eye" in command and parameters["use_sim_time"] is True and parameters["concepts"] == "cup"
-    ((player, _),) = [one for one in started if not one[1]]
+    arguments |= {"concept": "red", "bundle": str(colours), "namespace": graph.namespace.strip("/")}
+    *others, (player, _) = _started("bag.launch.py", arguments, count=3)
     assert player[1:] == ["bag", "play", "/none", "--clock", "--rate", "0.5", *(["--loop"] if loop == "true" else [])]
+    assert [list(message.concepts) for message in ready] == [["red"]]
+    ((command, parameters),) = [one for one in others if one[1]]
+    assert "image:=/eye" in command and parameters["use_sim_time"] is True and parameters["concepts"] == "red"
 
 
 @contextlib.contextmanager

@@ -273,3 +273,10 @@ def test_settings_are_swapped_in_one_piece(graph, tracker):
     after = node.processor.settings
     assert (after.tracker.match_iou, after.detector.min_area, after.node.max_rate) == (0.4, 10, 3.0)
     assert before.tracker.match_iou == TrackerConfig().match_iou
+
+
+def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(graph, tracker):
+    tracker(score_treshold=0.3, concept="red", history=5)  # the last one is the overlay's, and one file may be for both
+    wait_for(lambda: graph.complained("nobody has a parameter score_treshold", "did you mean score_threshold?"))
+    wait_for(lambda: graph.complained("nobody has a parameter concept,", "did you mean concepts?"))
+    assert not graph.complained("history")

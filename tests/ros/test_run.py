@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -26,6 +28,25 @@ class Clumsy(Node):
             raise ZeroDivisionError("the first time")
         self.context.shutdown()
         self.get_publishers_info_by_topic("image")
+
+
+STOPPED = """
+import rclpy
+from rclpy.node import Node
+from esam3_ros.run import run_node
+
+def create():
+    rclpy.shutdown()  # as Ctrl-C does, on a thread of rclpy's
+    return Node("late")
+
+run_node(create, {arguments})
+"""
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([], 0), (["--ros-args", "--no-such-flag"], 1)])
+def test_ctrl_c_while_the_node_is_made_is_no_error_but_errors_are(arguments, status):
+    done = subprocess.run([sys.executable, "-c", STOPPED.format(arguments=arguments)], capture_output=True, text=True)
+    assert done.returncode == status and ("Traceback" in done.stderr) == bool(status), done.stderr
 
 
 @pytest.fixture

@@ -136,10 +136,14 @@ def test_asking_again_for_the_same_concepts_changes_nothing(graph, tracker, resu
     assert answer.success and answer.version == 1
 
 
-def test_concepts_that_the_bundle_does_not_claim_are_accepted_with_a_remark(graph, tracker):
-    tracker()
-    answer = graph.call("tracker/set_concepts", SetConcepts, SetConcepts.Request(concepts=["zebra"]))
-    assert answer.success and "does not claim to know zebra" in answer.message
+def test_concepts_that_the_bundle_does_not_claim_are_accepted_with_a_warning_that_lists_those_it_does(graph, tracker):
+    node = tracker(concepts=["red"])
+    answer = graph.call("tracker/set_concepts", SetConcepts, SetConcepts.Request(concepts=["pale red", "zebra"]))
+    assert answer.success and "does not claim to know zebra, " in answer.message
+    wait_for(lambda: graph.complained("zebra"))
+    (line,) = [line for line in graph.log if "zebra" in line]
+    assert line in answer.message and "use one of red, " in line
+    assert not node.control.problem
 
 
 def test_reset_forgets_tracks_and_ids_go_on_upward(graph, tracker, results):

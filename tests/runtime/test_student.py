@@ -135,3 +135,14 @@ def test_stages_of_the_last_frame_are_timed(student):
 def test_concepts_are_those_of_the_bundle_and_a_copy(student):
     student.concepts.append("spoon")
     assert student.concepts == list(COLOURS)
+
+
+def test_concepts_that_end_in_no_noun_of_the_bundle_are_doubted(student):
+    assert student.doubt(["red", "pale red"]) == ""
+    assert student.doubt(["zebra", "red", "hatred"]).startswith("this bundle does not claim to know zebra, hatred, ")
+    assert "use one of red, " in student.doubt(["zebra"])
+
+
+def test_a_bundle_that_lists_no_nouns_was_made_for_any_phrase(student, monkeypatch):
+    monkeypatch.setattr(student, "bundle", replace(student.bundle, concepts=()))
+    assert student.doubt(["zebra"]) == ""
