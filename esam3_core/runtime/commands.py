@@ -78,7 +78,7 @@ def run_segment(arguments: argparse.Namespace) -> int:
 
     if not arguments.concept and not arguments.box:
         raise ConceptError("nothing to look for: give --concept NOUN, or --box X,Y,W,H around such a thing")
-    check_outputs(files=[arguments.json], folders=[arguments.overlay])
+    check_outputs(files=[arguments.json], folders=[arguments.overlay], sources=arguments.images)
     student = _load(arguments)
     exemplars = [Exemplar(box) for box in arguments.box]
     paths = [path for given in arguments.images for path in (find_images(given) if given.is_dir() else [given])]
@@ -118,7 +118,8 @@ def run_track(arguments: argparse.Namespace) -> int:
             "nothing to follow: give --concept NOUN, --box X,Y,W,H@FRAME, --point X,Y@FRAME, --exemplar X,Y,W,H@FRAME "
             "or --load-memory FILE"
         )
-    check_outputs(files=[arguments.jsonl, arguments.save_memory])
+    written = [arguments.out, arguments.jsonl, arguments.save_memory]
+    check_outputs(files=written, sources=[Path(arguments.source)])
     source = open_source(arguments.source, arguments.topic)
     video = VideoWriter(arguments.out, source.rate) if arguments.out else None
     tracker = _make_tracker(arguments)

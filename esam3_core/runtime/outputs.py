@@ -10,17 +10,25 @@ from pathlib import Path
 from esam3_core.runtime.errors import OutputError
 
 
-def check_outputs(files: Iterable[Path | None] = (), folders: Iterable[Path | None] = ()) -> None:
+def check_outputs(
+    files: Iterable[Path | None] = (), folders: Iterable[Path | None] = (), sources: Iterable[Path] = ()
+) -> None:
     """Refuse files and folders that could not be written; None is one that is not wanted. Nothing is made or changed.
 
     Folders that are missing are no fault: they are made when there is something to write.
 
+    Args:
+        sources: what the results are made of: they are not written over.
+
     Raises:
         OutputError: one cannot be written; the message names it.
     """
+    sources = list(sources)
     for file in files:
         if file is not None:
             _check_file(file)
+            if file.exists() and any(source.exists() and source.samefile(file) for source in sources):
+                raise OutputError(f"{file} is what is read, and would be lost: name another file to write")
     for folder in folders:
         if folder is not None:
             _check_folder(folder, folder)

@@ -82,10 +82,11 @@ class Student:
     def doubt(self, concepts: Iterable[str]) -> str:
         """Why what is found for some of these normalised concepts means little; empty if the bundle claims all.
 
-        It claims what ends in one of its nouns, as "red mug" does in "mug"; without any it was made for every phrase.
+        It claims what ends in one of its nouns, as "red mug" and "mugs" do; without any it was made for every phrase.
         """
         nouns = self.bundle.concepts
-        unknown = [name for name in concepts if not any(f" {name}".endswith(f" {noun}") for noun in nouns)]
+        ends = tuple(f" {form}" for noun in nouns for form in (noun, f"{noun}s", f"{noun}es", f"{noun[:-2]}ves"))
+        unknown = [name for name in concepts if not f" {name}".endswith(ends)]
         if not nouns or not unknown:
             return ""
         return (

@@ -132,3 +132,13 @@ class TestCtrlC:
         frames = [json.loads(line)["frame"] for line in out.read_text().splitlines()]
         assert 0 < len(frames) < MANY and frames == list(range(len(frames)))
         assert sum(1 for _ in open_source(video)) == len(frames)
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"the only copy")
+    for option in ("--out", "--jsonl", "--save-memory"):
+        assert main(["track", str(video), "--concept", "red", "--bundle", NO_BUNDLE, option, str(video)]) == 2
+        assert "would be lost" in capsys.readouterr().err
+    assert main(["segment", str(video), "--concept", "red", "--bundle", NO_BUNDLE, "--json", str(video)]) == 2
+    assert video.read_bytes() == b"the only copy"
