@@ -36,7 +36,7 @@ def test_a_shipped_bundle_is_small_has_its_name_and_a_memory(folder: Path) -> No
 
 
 @bundles
-def test_a_shipped_bundle_finds_cups_and_keeps_silent_of_what_is_not_there(folder: Path, table: list[SceneFrame]) -> None:
+def test_a_shipped_bundle_finds_cups_and_nothing_that_is_not_there(folder: Path, table: list[SceneFrame]) -> None:
     """Far less than the card promises, which `esam3 eval` measures."""
     student = esam3_core.load(folder.name)
     covered, there, false = [], 0, 0
