@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any, TypeVar
 
-from esam3_core.config import from_dict
+from esam3_core.config import TrackerConfig, from_dict
 from esam3_core.config_stage3 import DistillConfig
 
 STAGES = ("stage1", "stage2", "stage3")
@@ -36,6 +36,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: the run's own")
     export.add_argument("--memory", type=Path, metavar="RUN", help="folder of a run of stage 2 on this run's encoder")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
+    export.add_argument(
+        "--keep-share", type=float, default=TrackerConfig().keep_share,
+        help="of the score threshold, from which a detection continues a track (default: %(default)s)",
+    )  # fmt: skip
     export.set_defaults(run=run_export)
 
 
@@ -78,8 +82,9 @@ def run_export(arguments: argparse.Namespace) -> int:
     from esam3_core.distill.release import release
 
     name = arguments.name or arguments.out.name
+    tracker = TrackerConfig(keep_share=arguments.keep_share)
     written = release(
-        arguments.folder, arguments.out, name, arguments.calibrate, arguments.size, arguments.memory
+        arguments.folder, arguments.out, name, arguments.calibrate, arguments.size, arguments.memory, tracker
     )
     print(f"wrote {written}")
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from esam3_core.config import from_dict, to_dict
+from esam3_core.config import TrackerConfig, from_dict, to_dict
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.config_stage3 import DistillConfig
@@ -99,7 +99,13 @@ def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]
 
 
 def release(
-    folder: Path, out: Path, name: str, scenes: Path | None = None, size: int = 0, memory: Path | None = None
+    folder: Path,
+    out: Path,
+    name: str,
+    scenes: Path | None = None,
+    size: int = 0,
+    memory: Path | None = None,
+    tracker: TrackerConfig | None = None,
 ) -> Path:
     """Export the averaged weights of a run, or of two: detector and encoder of one, memory of the other.
 
@@ -111,6 +117,7 @@ def release(
             the run's real pictures.
         size: S of the bundle, pixels; 0 = the configuration's.
         memory: folder of the run of stage 2.
+        tracker: of the bundle; None = the defaults.
 
     Raises:
         ValueError: if the student has a memory that no run has trained.
@@ -142,7 +149,7 @@ def release(
         apply_shifts(student, calibration)
         provenance["calibration"] = dataclasses.asdict(calibration)
     return export_bundle(
-        student, tokenizer, out, name, list(NOUNS), provenance=provenance, licence=LICENCE
+        student, tokenizer, out, name, list(NOUNS), tracker=tracker, provenance=provenance, licence=LICENCE
     )
 
 
