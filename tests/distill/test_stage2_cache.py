@@ -111,7 +111,7 @@ def test_a_clip_in_which_nothing_shows_is_kept_beside_the_others(config: Stage2C
     cache = ClipCache(Path(config.cache), source, encoder, 64, None)
     cache.fill([nothing, clips[1]], 0)
     assert cache.sizes == [(4, 0), (4, 2)]
-    assert cache.read(0, [1]).masks.shape == (1, 0, 32, 32)
+    assert cache.read(0, [1]).masks.shape == (1, 0, 64, 64)
 
 
 def test_where_nothing_can_be_read_the_reason_is_told(config: Stage2Config, tmp_path: Path) -> None:
