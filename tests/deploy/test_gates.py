@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from itertools import pairwise
@@ -24,6 +25,7 @@ from esam3_core.deploy.watched import Feeds
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.engines import Engine, OnnxEngine
 from esam3_core.runtime.errors import Esam3Error
+from esam3_core.runtime.student import Student
 
 SIX = {"image_encoder", "text_encoder", "detector", "propagator", "memorizer", "exemplar_encoder"}
 
@@ -112,6 +114,23 @@ def test_the_loop_finds_what_only_shows_over_time(
     assert same.mean == 1 and same.note.startswith("0 of ")
     assert not other.passed and other.note in failure(other)
     assert re.match(told, other.note)
+
+
+def test_a_score_on_either_side_of_the_threshold_is_no_fault(colours: Bundle, clip: Clip, tmp_path: Path) -> None:
+    """The other detector says a little less; with the threshold in between, it bears nothing."""
+    model = onnx.load(colours.graphs["detector"])
+    for node in model.graph.node:
+        node.output[:] = ["full" if name == "logits" else name for name in node.output]
+        node.input[:] = ["full" if name == "logits" else name for name in node.input]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.05), "little"))
+    model.graph.node.append(onnx.helper.make_node("Sub", ["full", "little"], ["logits"]))
+    onnx.save(model, tmp_path / "detector.onnx")
+    less = OnnxEngine(tmp_path / "detector.onnx", REFERENCE)
+    image = next(image for _, image in frames(clip.source, 1))
+    scores = [found.score for found in Student(colours, REFERENCE).segment(image, list(clip.concepts))]
+    between = dataclasses.replace(colours, tracker=dataclasses.replace(colours.tracker, new_score=float(min(scores))))
+    found = Loop(between, clip).judge(watch=lambda path, engine: less if path.stem == "detector" else engine)
+    assert found.passed and found.note.endswith("with new_score -0.02 for both")
 
 
 def test_engines_that_were_built_have_to_pass_the_loop_together(
