@@ -222,5 +222,3 @@ class SceneConfig:
             raise ValueError(f"{self.width}x{self.height} is too small for a scene: use at least 64x64")
         if self.fps <= 0:
             raise ValueError(f"fps must be above 0, not {self.fps}")
-
-

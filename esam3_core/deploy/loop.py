@@ -39,6 +39,7 @@ class Loop:
     def __init__(self, bundle: Bundle, clip: Clip) -> None:
         self.bundle = bundle
         self.clip = clip
+        self._reference = cache(self._track)  # by nudge; goes with this loop
 
     def judge(self, config: RuntimeConfig = REFERENCE, watch: Watch | None = None) -> Finding:
         """Compare the masks of a tracker with another backend, or with engines that `watch` exchanges.
@@ -65,8 +66,7 @@ class Loop:
         told = _describe(ious) + (f", with new_score {nudge:+} for both" if nudge else "")
         return Finding("loop", "all", "masks", min(means), float(np.mean(means)), len(means), told)
 
-    @cache  # noqa: B019 (one verification, one loop)
-    def _reference(self, nudge: float) -> list[list[Track]]:
+    def _track(self, nudge: float) -> list[list[Track]]:
         return track_clip(_nudged(self.bundle, nudge), self.clip, REFERENCE)
 
 

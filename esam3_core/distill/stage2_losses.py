@@ -36,9 +36,7 @@ WEIGHTS = MemoryWeights()
 
 def memory_losses(journey: Journey, batch: ClipBatch) -> dict[str, Tensor]:
     """All terms against the truth, unweighted, each the mean over the frames it can be asked of."""
-    # In the first frame, a track that was shown by a mask is not asked.
-    asked = batch.known.clone()
-    asked[0] &= ~batch.given[0]
+    asked = is_asked(batch)
     shows = asked & batch.visible  # [F, T]
     focal, dice = mask_terms(journey.masks, batch.masks)
     with torch.no_grad():
@@ -67,10 +65,16 @@ def coarse_term(journey: Journey, batch: ClipBatch, look: nn.Module) -> Tensor:
     share = F.avg_pool2d(batch.masks, 4)  # [F, T, h, w]
     logits = look(tokens)[..., 0].unflatten(-1, share.shape[2:])
     focal, dice = mask_terms(logits, torch.cat([share, share[:1]]))
-    asked = batch.visible & batch.known
-    first = torch.zeros_like(asked)
-    first[0] = batch.given[0]  # where a mask is given, the first look knows neither it nor a memory
-    return mean_of(focal + dice, torch.cat([asked & ~first, asked[:1]]))
+    again = batch.visible & batch.known  # the second look at the first frame knows every track
+    return mean_of(focal + dice, torch.cat([is_asked(batch) & batch.visible, again[:1]]))
+
+
+def is_asked(batch: ClipBatch) -> Tensor:
+    """Where a track is asked for: bool [F, T]. Not in the first frame where a mask is given: that look knows neither
+    the mask nor a memory."""
+    asked = batch.known.clone()
+    asked[0] &= ~batch.given[0]
+    return asked
 
 
 def mask_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

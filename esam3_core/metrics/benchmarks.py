@@ -23,6 +23,7 @@ from esam3_core.data.veval import SacoVideos
 from esam3_core.metrics.evaluate import chosen
 from esam3_core.metrics.following import StoredResults, StudentFollower
 from esam3_core.metrics.objects import Found, Frames, ObjectScores, inner_frames, mean_scores, measure_clip, span_frames
+from esam3_core.metrics.options import SPLIT
 from esam3_core.metrics.saco import SacoScores, judged, saco_scores
 from esam3_core.metrics.saco_answers import answer_pictures, answer_videos
 from esam3_core.metrics.saco_video import score_videos
@@ -88,7 +89,7 @@ def run_prompted(student: Student, arguments: argparse.Namespace) -> Result:
     from esam3_core.metrics.prompted import PromptedStudent, measure_prompted
 
     if arguments.real:
-        samples: Any = RealFolder(arguments.real, arguments.split or "val")
+        samples: Any = RealFolder(arguments.real, arguments.split or SPLIT)
     elif arguments.coco:
         samples = CocoPictures(arguments.coco, arguments.pictures)
     else:

@@ -144,8 +144,9 @@ def open_data(
 
         return SceneShards(arguments.scenes), scene_questions, arguments.scenes.name
     from esam3_core.data.real import RealFolder
+    from esam3_core.metrics.options import SPLIT
 
-    split = arguments.split or "val"
+    split = arguments.split or SPLIT
     folder = RealFolder(arguments.real, split)
     return folder, partial(real_questions, claimed=student.concepts), f"{arguments.real.name} ({split})"
 

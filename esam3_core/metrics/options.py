@@ -19,6 +19,7 @@ GOES_WITH = {
     "plots": ("scenes", "real"),
 }
 """Option -> the data with which it has a say."""
+SPLIT = "val"  # of real pictures, where no --split is given
 
 
 def check_options(arguments: argparse.Namespace) -> None:
