@@ -115,7 +115,7 @@ def evaluate(clips: list[Clip], config: TrackerConfig, stride: int) -> dict[str,
             stream = list(faulty_detections(clip, concept, random))[::stride]
             for index, (stamp, detections, truth) in enumerate(stream):
                 due = index % config.detect_every == 0
-                tracks = roster.update(detections, stamp) if due else roster.coast(stamp)
+                tracks = roster.update(detections if due else [], stamp, looked_for=None if due else ())
                 scorer.add(truth, {track.id: track.crop for track in tracks if track.state != "occluded"})
             result = scorer.result()
             totals += np.array(

@@ -80,7 +80,7 @@ TRACKER = (
         (0, 60),
     ),
     Spec(TrackerConfig, "merge_iou", "two tracks of one concept that overlap more become one, 0..1", RUNNING, (0, 1)),
-    Spec(TrackerConfig, "detect_every", "search for concepts on every n-th processed frame", RUNNING, (1, 60)),
+    Spec(TrackerConfig, "detect_every", "search for each concept on every n-th processed frame", RUNNING, (1, 60)),
     Spec(
         TrackerConfig,
         "reach",

@@ -15,7 +15,7 @@ from esam3_core.runtime.preprocess import resize_frame
 MIN_KEPT = 0.3  # share of an instance that must survive the crop before it can still be asked for
 SIDES = ("left", "right")  # as they begin "leftmost", "right-hand" and the like
 MIN_SIDE = 6.0  # pixels of the resized frame, shorter side of its box
-MOST_ZOOM = 1.5  # a crop is enlarged by at most this
+MOST_ZOOM = 2.0  # a crop is enlarged by at most this
 LEAST_SHARE = 0.1  # of a picture that a crop keeps
 
 

@@ -8,7 +8,7 @@ later frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,27 +51,33 @@ class MemoryRoster(Roster):
         super().__init__(config)
         self.bank = MemoryBank(shape, config.max_tracks)
         self.engines = engines
-        self.looked = False  # whether the detector ran on the last frame
+        self.looked_for: set[str] = set()  # concepts, on the last frame
 
     def __len__(self) -> int:
         return len(self._tracks)
 
     def step(
-        self, frame: SeenFrame, look: Callable[[], list[Detection]] | None, due: bool, threshold: float = 0.0
+        self,
+        frame: SeenFrame,
+        look: Callable[[Collection[str]], list[Detection]],
+        due: Collection[str],
+        threshold: float = 0.0,
     ) -> list[Track]:
         """Step over a frame.
 
         Args:
-            look: runs the detector; None where there is no concept.
-            due: whether it has to; it also does when a track was lost just now, or waits to be confirmed.
+            look: detects some concepts.
+            due: the concepts that it has to; it also detects those of a track that was lost just now, or that waits to
+                be confirmed.
             threshold: score 0..1 below which a detection continues tracks only, whatever `new_score` is.
         """
         self.bank.tick()
         lost = self._propagate(frame)
+        waiting = {track.concept for track in self._tracks if track.id == 0}
+        self.looked_for = {*due, *lost, *waiting}
         corrected: list[MemoryTrack] = []
-        self.looked = look is not None and (due or lost or any(track.id == 0 for track in self._tracks))
-        if look is not None and self.looked:
-            corrected = self._compare(look(), frame, max(threshold, self.config.new_score))
+        if self.looked_for:
+            corrected = self._compare(look(self.looked_for), frame, max(threshold, self.config.new_score))
         self._hide_doubtful(frame.stamp)
         self._forget_unseen(frame.stamp)
         self._confirm()
@@ -125,10 +131,10 @@ class MemoryRoster(Roster):
         for track, pointer in zip(tracks, pointers, strict=True):
             self.bank.point(track.key, pointer, anchor)
 
-    def _propagate(self, frame: SeenFrame) -> bool:
-        """Let memory look for every track; whether one is lost that was visible before."""
+    def _propagate(self, frame: SeenFrame) -> set[str]:
+        """Let memory look for every track; the concepts of those that are lost and were visible before."""
         if not self._tracks:
-            return False
+            return set()
         before = [track for track in self._tracks if track.visible]
         for track in self._tracks:
             if track.restored:
@@ -141,7 +147,7 @@ class MemoryRoster(Roster):
             track.suppressed = track.visible = False
         self._settle_duplicates(frame, {track.key for track in before})
         self._settle_masks(frame)
-        return any(not track.visible for track in before)
+        return {track.concept for track in before if not track.visible and not track.followed}
 
     def _settle_duplicates(self, frame: SeenFrame, before: set[int]) -> None:
         """Where two tracks of one concept claim one instance, one of them is wrong; `before`: who was visible."""
@@ -187,7 +193,7 @@ class MemoryRoster(Roster):
 
     def _compare(self, detections: Sequence[Detection], frame: SeenFrame, new_score: float) -> list[MemoryTrack]:
         """Set what memory says against what the detector finds; the tracks whose mask is now a detection's."""
-        ours = [track for track in self._tracks if not track.followed]
+        ours = [track for track in self._tracks if not track.followed and track.concept in self.looked_for]
         for track in ours:
             track.found = False
         corrected: list[MemoryTrack] = []

@@ -31,23 +31,25 @@ class Roster:
         self._tracks: list[LiveTrack] = []
         self._last_id = 0
 
-    def update(self, detections: Sequence[Detection], stamp: float, threshold: float = 0.0) -> list[Track]:
+    def update(
+        self,
+        detections: Sequence[Detection],
+        stamp: float,
+        threshold: float = 0.0,
+        looked_for: Collection[str] | None = None,
+    ) -> list[Track]:
         """Step with the detections of the frame of `stamp`, which may be none. Confirmed tracks, sorted by id.
 
-        A detection with a score below `threshold`, or below `new_score`, continues tracks and starts none.
+        Args:
+            threshold: score below which a detection continues tracks only, whatever `new_score` is.
+            looked_for: the concepts that were looked for, all by default; what is visible of others moves on as it
+                moved.
         """
-        free = self._continue_tracks(detections, stamp)
+        free = self._continue_tracks(detections, stamp, looked_for)
         self._forget_unseen(stamp)
         self._start_tracks(free, stamp, max(threshold, self.config.new_score))
         self._merge_duplicates(stamp)
         self._confirm()
-        return self._report(stamp)
-
-    def coast(self, stamp: float) -> list[Track]:
-        """Step over a frame in which nothing was looked for: what was visible moves on as it moved."""
-        for track in self._tracks:
-            track.coast(stamp, self.config.hold)
-        self._forget_unseen(stamp)
         return self._report(stamp)
 
     def keep_only(self, concepts: Collection[str]) -> None:
@@ -66,7 +68,9 @@ class Roster:
         """Forget every track; ids go on upward."""
         self._forget(list(self._tracks))
 
-    def _continue_tracks(self, detections: Sequence[Detection], stamp: float) -> list[Detection]:
+    def _continue_tracks(
+        self, detections: Sequence[Detection], stamp: float, looked_for: Collection[str] | None
+    ) -> list[Detection]:
         """Give each track its detection or a miss; returns the detections left over."""
         used: set[int] = set()
         for concept in {track.concept for track in self._tracks}:
@@ -76,9 +80,11 @@ class Roster:
             for track, detection in pairs:
                 track.see(detection, stamp)
             used |= {id(one) for pair in pairs for one in pair}
-        missed = [track for track in self._tracks if id(track) not in used]
-        for track in missed:
-            track.miss(stamp, self.config.hold)
+        for track in self._tracks:
+            if looked_for is not None and track.concept not in looked_for:
+                track.coast(stamp, self.config.hold)
+            elif id(track) not in used:
+                track.miss(stamp, self.config.hold)
         return [detection for detection in detections if id(detection) not in used]
 
     def _forget_unseen(self, stamp: float) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ class Prompt:
     concepts: tuple[str, ...]  # C
     tokens: NDArray[np.float32]  # [C, L, d]
     pad: NDArray[np.bool_]  # [C, L], True where there is no token
+
+    def only(self, concepts: Collection[str]) -> Prompt:
+        """Some of the concepts, in the order they have here."""
+        rows = [row for row, concept in enumerate(self.concepts) if concept in concepts]
+        return Prompt(tuple(self.concepts[row] for row in rows), self.tokens[rows], self.pad[rows])
 
 
 def normalise(concept: Any) -> str:

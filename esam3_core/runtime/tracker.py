@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from esam3_core.runtime.memory_roster import MemoryRoster, SeenFrame
 from esam3_core.runtime.preprocess import Image, check_image
 from esam3_core.runtime.rosters import make_roster, wants_memory
 from esam3_core.runtime.search import Search, search
-from esam3_core.runtime.track import Box, Track
+from esam3_core.runtime.track import Box, Detection, Track
+from esam3_core.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from esam3_core.runtime.student import Student
@@ -49,7 +50,7 @@ class Tracker:
         self._search = Search()
         self._last_stamp = -math.inf
         self._last_size: tuple[int, int] | None = None
-        self._until_detection = 0  # frames
+        self._turns = Turns()
         self.concepts = concepts
 
     @property
@@ -76,7 +77,6 @@ class Tracker:
         self._check_fixed(config)
         with self._lock:
             self._roster.config = config
-            self._until_detection = min(self._until_detection, config.detect_every - 1)
 
     @property
     def has_memory(self) -> bool:
@@ -226,30 +226,32 @@ class Tracker:
 
     def _link(self, image: Image, stamp: float) -> list[Track]:
         """A frame without memory: detections are linked."""
-        prompt = self._search.prompt
-        if prompt is None:
+        concepts = self._search.concepts
+        if not concepts:
             return []
-        if self._until_detection > 0:
-            self._until_detection -= 1
-            with self._student.stages.measure("associate"):
-                return self._roster.coast(stamp)
-        self._until_detection = self.config.detect_every - 1
-        features = self._student.encode_image(image)
-        detections = self._student.detect(features, prompt, image.shape[:2], self.config.keep_share)
+        due = self._turns.due(concepts, self.config.detect_every)
+        self._turns.next_frame(concepts, due)
+        detections = self._detect(self._see(image, stamp), due) if due else []
         with self._student.stages.measure("associate"):
-            return self._roster.update(detections, stamp, self._student.detector.score_threshold)
+            return self._roster.update(detections, stamp, self._student.detector.score_threshold, due)
 
     def _remember(self, roster: MemoryRoster, image: Image, stamp: float) -> list[Track]:
         """A frame with memory."""
-        prompt = self._search.prompt
-        if prompt is None and not len(roster):
+        concepts = self._search.concepts
+        if not concepts and not len(roster):
             return []
         frame = self._see(image, stamp)
-        share = self.config.keep_share
-        look = None if prompt is None else lambda: self._student.detect(frame.features, prompt, frame.size, share)
-        tracks = roster.step(frame, look, self._until_detection <= 0, self._student.detector.score_threshold)
-        self._until_detection = self.config.detect_every - 1 if roster.looked else self._until_detection - 1
+        due = self._turns.due(concepts, self.config.detect_every)
+        threshold = self._student.detector.score_threshold
+        tracks = roster.step(frame, lambda wanted: self._detect(frame, wanted), due, threshold)
+        self._turns.next_frame(concepts, roster.looked_for)
         return tracks
+
+    def _detect(self, frame: SeenFrame, concepts: Collection[str]) -> list[Detection]:
+        """Detections of some of what is searched for, at least one."""
+        prompt = self._search.prompt
+        assert prompt is not None  # there are concepts
+        return self._student.detect(frame.features, prompt.only(concepts), frame.size, self.config.keep_share)
 
     def _see(self, image: Image, stamp: float) -> SeenFrame:
         return SeenFrame(self._student.encode_image(image), image.shape[:2], stamp)
@@ -258,7 +260,7 @@ class Tracker:
         with self._lock:
             self._search = wanted
             self._roster.keep_only(wanted.concepts)
-            self._until_detection = 0
+            self._turns.restart()
             self.concept_version += 1
 
     def _with_memory(self) -> MemoryRoster:
@@ -277,7 +279,7 @@ class Tracker:
     def _reset(self, reason: str) -> None:
         self._roster.clear()
         self._last_stamp = -math.inf
-        self._until_detection = 0
+        self._turns.restart()
         self.resets += 1
         self.last_reset = reason
         logger.warning("tracker reset, all tracks forgotten: %s", reason)

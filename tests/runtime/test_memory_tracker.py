@@ -39,7 +39,7 @@ def looks(remembering, monkeypatch):
     """Grows by one with every run of the detector."""
     runs = []
     detect = remembering.detect
-    monkeypatch.setattr(remembering, "detect", lambda *given: (runs.append(1), detect(*given))[1])
+    monkeypatch.setattr(remembering, "detect", lambda *given: (runs.append(given[1].concepts), detect(*given))[1])
     return runs
 
 
@@ -56,6 +56,16 @@ class TestMemoryFollows:
     def test_detection_runs_on_every_nth_frame(self, remembering, looks):
         run(remembering.track(["red"], TrackerConfig(detect_every=5)), still(12, RED))
         assert len(looks) == 4  # frames 0, 1 (unconfirmed), 6, 11
+
+    def test_concepts_take_turns(self, remembering, looks):
+        frames = run(remembering.track(["red", "blue"], TrackerConfig(detect_every=2)), still(7, RED, BLUE))
+        both, red, blue = ("red", "blue"), ("red",), ("blue",)
+        assert looks == [both, both, red, blue, red, blue]
+        assert summary(frames[-1]) == [(1, "tracked"), (2, "tracked")]
+
+    def test_only_the_concept_of_a_lost_track_is_looked_for_at_once(self, remembering, looks):
+        run(remembering.track(["red", "blue"], CONFIG), still(4, RED, BLUE) + still(1, BLUE))
+        assert looks == [("red", "blue"), ("red", "blue"), ("red",)]
 
     def test_detection_runs_at_once_when_concepts_change(self, remembering, looks):
         tracker = remembering.track(["red"], CONFIG)

@@ -135,7 +135,7 @@ def test_what_holds_whatever_is_seen(config, frames, dt):
     before: set[int] = set()
     for index, detections in enumerate(frames):
         stamp = index * dt
-        tracks = roster.coast(stamp) if detections is None else roster.update(detections, stamp)
+        tracks = roster.update(detections or [], stamp, looked_for=() if detections is None else None)
         ids = [track.id for track in tracks]
         assert ids == sorted(set(ids)) and len(ids) <= config.max_tracks
         for track in tracks:

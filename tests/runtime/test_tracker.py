@@ -324,6 +324,15 @@ class TestSettings:
             assert (track.mask & truth).sum() / (track.mask | truth).sum() > 0.85
         assert tracks[0].id == 1
 
+    def test_concepts_take_turns_and_who_waits_moves_on(self, student):
+        tracker = student.track(["red", "blue"], TrackerConfig(detect_every=2, min_hits=2))
+        for index in range(9):
+            tracks = tracker.step(draw_blobs([("red", 100 + 10 * index, 120, 50), BLUE]), index * DT)
+        assert summary(tracks) == [(1, "tracked"), (2, "tracked")]
+        red = next(track for track in tracks if track.concept == "red")
+        truth = disc(180, 120, 50)
+        assert (red.mask & truth).sum() / (red.mask | truth).sum() > 0.85
+
     def test_a_long_pause_between_detections_forgets_nothing(self, student):
         tracker = student.track(["red"], TrackerConfig(detect_every=60, max_age=0.5))
         frames = run(tracker, still(125, RED))
