@@ -47,4 +47,6 @@ class Ours:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(f"bench/official.py starts this, as: {sys.argv[0]} BUNDLE THREADS")
     serve(lambda: Ours(sys.argv[1], int(sys.argv[2])))

@@ -130,4 +130,6 @@ def serve(open_side: Callable[[], Any]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(f"bench/official.py starts this, as: {sys.argv[0]} REPOSITORY VARIANT THREADS [CHECKPOINT]")
     serve(lambda: Upstream(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))

@@ -121,23 +121,23 @@ def _redraw_from(student: Student, key: str, frames: Sequence[ClipFrame], number
         yield Redrawn(key, number, crop.area, _iou(upsample_mask(cells, 0.0, size), crop), values)
 
 
-def row(shown: Sequence[Redrawn], way: str, low: int, high: int) -> dict[str, float]:
-    """Means over the objects of some size; NaN where there is none."""
+def row(shown: Sequence[Redrawn], way: str, low: int, high: int) -> dict[str, float | None]:
+    """Means over the objects of some size; None where there is none."""
     chosen = [one for one in shown if low <= one.area < high]
-    values: dict[str, float] = {"objects": len(chosen), "grid": _mean([one.grid for one in chosen])}
+    values: dict[str, float | None] = {"objects": len(chosen), "grid": _mean([one.grid for one in chosen])}
     for later in LATER:
         there = [one.ious[way][later] for one in chosen if later in one.ious[way]]
         values |= {f"iou_{later}": _mean(there), f"objects_{later}": len(there)}
     return values
 
 
-def print_table(rows: Mapping[str, Mapping[str, float]], rate: float) -> None:
+def print_table(rows: Mapping[str, Mapping[str, float | None]], rate: float) -> None:
     """Markdown: a row for each size, a column for each frame that was asked about."""
     later = [f"{n} later" for n in LATER[1:]]
     print("| " + " | ".join(["mask given", "objects", "grid", "the same frame", *later]) + " |")
     print("|---|" + "---:|" * (len(LATER) + 2))
     for name, values in rows.items():
-        cells = [f"{values['objects']:.0f}", f"{values['grid']:.3f}", *(f"{values[f'iou_{n}']:.3f}" for n in LATER)]
+        cells = [f"{values['objects']:.0f}", _cell(values["grid"]), *(_cell(values[f"iou_{n}"]) for n in LATER)]
         print("| " + " | ".join([name, *cells]) + " |")
     print(f"\n{rate:g} frames a second")
 
@@ -151,8 +151,12 @@ def _iou(one: CroppedMask, other: CroppedMask) -> float:
     return float(iou_matrix([one], [other])[0, 0])
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _cell(mean: float | None) -> str:
+    return "-" if mean is None else f"{mean:.3f}"
 
 
 if __name__ == "__main__":

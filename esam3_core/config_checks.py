@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -31,6 +32,12 @@ def check_above_zero(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if not value > 0:
             raise ValueError(f"{name} is {value!r}: it must be above 0")
+
+
+def check_weights(sources: Sequence[Any]) -> None:
+    """Refuse data sets of which none would ever be drawn; errors as in `check_ranges`."""
+    if sources and not any(source.weight for source in sources):
+        raise ValueError("the weight of every source is 0, so nothing is ever drawn: give one of them a weight above 0")
 
 
 def check_side(side: int, multiple: int, name: str = "size") -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esam3_core.config import StudentConfig
-from esam3_core.config_checks import check_least, check_side, check_steps
+from esam3_core.config_checks import check_least, check_side, check_steps, check_weights
 from esam3_core.config_fit import FitConfig, SourceConfig, TeacherConfig
 
 QUANTISED = ("fp16", "int8")
@@ -68,6 +68,7 @@ class Stage1Config:
     def __post_init__(self) -> None:
         check_side(self.size, self.student.multiple)
         check_steps(self)
+        check_weights(self.sources)
         check_least(self, 1, "pictures", "rounds")
         check_least(self, 0, "prompts", "concepts", "texts", "trunk_rate")
         check_least(self, 0, "mse_weight", "cosine_weight", "prompt_weight", "concept_weight", "text_weight")

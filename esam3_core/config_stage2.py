@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esam3_core.config import StudentConfig
-from esam3_core.config_checks import check_least, check_ranges, check_side, check_steps
+from esam3_core.config_checks import check_least, check_ranges, check_side, check_steps, check_weights
 from esam3_core.config_fit import FitConfig, TeacherConfig
 
 CLIP_KINDS = ("scenes", "stills", "sav", "davis", "lvos")
@@ -66,6 +66,7 @@ class Stage2Config:
     def __post_init__(self) -> None:
         check_side(self.size, 32)
         check_steps(self)
+        check_weights(self.sources)
         check_least(self, 1, "tracks", "objects")
         check_least(self, 0, "teacher_weight")
         check_ranges(self, grow=(0, 1), corrected=(0, 1), away=(0, 1), unwritten=(0, 1))

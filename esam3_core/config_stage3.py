@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esam3_core.config import StudentConfig
-from esam3_core.config_checks import check_least, check_ranges, check_side, check_steps
+from esam3_core.config_checks import check_least, check_ranges, check_side, check_steps, check_weights
 from esam3_core.config_fit import FitConfig, SourceConfig, TeacherConfig
 
 
@@ -49,6 +49,7 @@ class DistillConfig:
         if self.large_size:
             check_side(self.large_size, self.student.multiple, "large_size")
         check_steps(self)
+        check_weights(self.sources)
         check_least(self, 1, "pictures", "prompts")
         check_least(self, 0, "frozen_steps", "naming_steps", "trunk_rate", "text_rate", "teacher_weight")
         check_ranges(self, paste_share=(0, 1), shown_share=(0, 1))

@@ -4,6 +4,8 @@
     ros2 launch esam3_ros tracker.launch.py concept:=cup image:=/camera/color/image_raw
 """
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -140,10 +142,14 @@ def _nodes(context):
 
 def _parameters(context, kinds):
     """params_file, and after it, because the last one wins, the arguments that were given."""
+    file = LaunchConfiguration("params_file")
+    path = Path(file.perform(context))
+    if not path.is_file():
+        raise RuntimeError(f"params_file:={path} is no file: name a YAML file of parameters, or leave the argument out")
     arguments = {name: LaunchConfiguration("concept" if name == "concepts" else name) for name in kinds}
     given = {
         name: ParameterValue(argument, value_type=kinds[name])
         for name, argument in arguments.items()
         if argument.perform(context) != UNSET
     }
-    return [LaunchConfiguration("params_file"), *([given] if given else [])]
+    return [file, *([given] if given else [])]

@@ -10,7 +10,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from esam3_core.runtime.errors import SourceError
+from esam3_core.runtime.errors import OutputError, SourceError
 from esam3_core.runtime.outputs import check_outputs
 from esam3_core.runtime.preprocess import Image
 
@@ -48,19 +48,39 @@ class VideoWriter:
         self.close()
 
     def write(self, image: Image) -> None:
-        """Append a frame uint8 RGB [H, W, 3]; one of another size than the first is resized."""
+        """Append a frame uint8 RGB [H, W, 3]; one of another size than the first is resized.
+
+        Raises:
+            OutputError: ffmpeg could not go on, as when the disk is full.
+        """
         if self._pipe is None:
             self._open(image)
         assert self._pipe is not None
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
-        self._pipe.send(np.ascontiguousarray(image).tobytes())
+        try:
+            self._pipe.send(np.ascontiguousarray(image).tobytes())
+        except OSError as error:
+            self._pipe = None
+            raise self._broken() from error
 
     def close(self) -> None:
-        """Finish the file; without a frame there is none."""
+        """Finish the file; without a frame there is none.
+
+        Raises:
+            OutputError: it did not become whole, as when the disk is full.
+        """
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
+            if not _is_whole(self._path):
+                raise self._broken()
+
+    def _broken(self) -> OutputError:
+        return OutputError(
+            f"{self._path} could not be written to its end and will not play: is the disk full? Make room, or name a "
+            "file on another disk"
+        )
 
     def _open(self, image: Image) -> None:
         import imageio_ffmpeg
@@ -79,3 +99,13 @@ class VideoWriter:
             output_params=["-crf", str(QUALITY), "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"],
         )
         self._pipe.send(None)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the index is where it is put last of all: behind the file's first box."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = file.read(8)
+        file.seek(int.from_bytes(first[:4], "big"))
+        return file.read(8)[4:] == b"moov"

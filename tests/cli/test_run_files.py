@@ -29,6 +29,7 @@ OF_ALL = [
     ("size: -32", "size is -32: it must be a multiple of 32, such as 320"),
     ("student: {size: -32}", "in student, size is -32: it must be a multiple of 32"),
     ("student: {text: {heads: 0}}", "in student, in text, heads is 0: it must be at least 1"),
+    ("sources: [{path: a, weight: 0}]", "the weight of every source is 0, so nothing is ever drawn"),
     ("sources: [{path: a, weight: -1}]", "in sources, weight is -1: it must be at least 0"),
     ("fit: {checkpointing: 1}", "in fit, checkpointing is 1: it must be true or false"),
     ("rate: .nan", "rate is nan: it must be above 0"),

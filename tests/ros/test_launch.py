@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import logging
 import os
 import shutil
 import signal
@@ -134,6 +135,13 @@ def test_params_file_holds_where_no_argument_was_given(tmp_path, node):
     assert (parameters["concepts"], parameters["bundle"], parameters["device"]) == ("cup", "tabletop", "auto")
     assert parameters["autostart"] is True and parameters["use_sim_time"] is False
     assert parameters["image_transport"] == "compressed" and parameters["backend"] == "onnxruntime"
+
+
+def test_a_params_file_that_is_missing_is_told_and_nothing_starts(tmp_path, caplog, monkeypatch):
+    launch = logging.getLogger("launch")
+    monkeypatch.setattr(launch, "handlers", [*launch.handlers, caplog.handler])  # it hands nothing on to the root
+    assert _started("tracker.launch.py", {"params_file": str(tmp_path / "nowhere.yaml")}, count=1) == []
+    assert "nowhere.yaml is no file" in caplog.text
 
 
 def test_the_overlay_listens_as_params_file_says(tmp_path):

@@ -3,12 +3,14 @@
 
 import io
 import logging
+import resource
 
 import cv2
 import numpy as np
 import pytest
 
 from esam3_core.runtime import SourceError
+from esam3_core.runtime.errors import OutputError
 from esam3_core.runtime.sources import open_source, read_image
 from esam3_core.runtime.video import VideoWriter
 from tests.bags import write_bag as write_any_bag
@@ -203,6 +205,17 @@ class TestVideoWriter:
     def test_another_suffix_is_refused(self, tmp_path):
         with pytest.raises(SourceError, match=r"end in \.mp4"):
             VideoWriter(tmp_path / "a.avi", 25)
+
+    def test_a_disk_that_is_full_is_told(self, tmp_path):
+        """As when it is full, ffmpeg may not write more than so many bytes."""
+        noise = np.random.default_rng(0).integers(0, 256, (40, 240, 320, 3), np.uint8)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            with pytest.raises(OutputError, match=r"a\.mp4 could not be written to its end .* is the disk full"):
+                write_video(tmp_path / "a.mp4", list(noise))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     def test_no_frame_no_file(self, tmp_path):
         write_video(tmp_path / "a.mp4", [])
