@@ -21,7 +21,7 @@ from esam3_core.runtime.interrupt import INTERRUPTED
 COMMANDS = {
     "esam3_core.runtime.commands": ("segment", "track"),
     "esam3_core.scenes.commands": ("scenes",),
-    "esam3_core.distill.commands": ("distill", "cache", "export"),
+    "esam3_core.distill.commands": ("distill", "cache", "average", "export"),
     "esam3_core.convert.commands": ("fetch", "import"),
     "esam3_core.deploy.commands": ("build", "verify", "bench", "doctor", "roofline"),
     "esam3_core.metrics.commands": ("eval",),

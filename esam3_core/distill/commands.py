@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`esam3 distill`, `esam3 cache` and `esam3 export`: train a student, keep its teacher's answers, write its bundle."""
+"""`esam3 distill`, `cache`, `average` and `export`: train a student, keep its teacher's answers, write its bundle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ConfigT = TypeVar("ConfigT")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the verbs `distill`, `cache` and `export`."""
+    """Register the verbs `distill`, `cache`, `average` and `export`."""
     distill = subparsers.add_parser("distill", help="train a student")
     distill.add_argument("stage", choices=STAGES, help="which stage to run")
     distill.add_argument("config", type=Path, help="YAML file of the run, such as config/distill/tabletop.yaml")
@@ -28,6 +28,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     cache.add_argument("--threads", type=int, default=2, help="CPU threads")
     cache.add_argument("--ray", action="store_true", help="on the Ray cluster of RAY_ADDRESS, or one started here")
     cache.set_defaults(run=run_cache)
+
+    average = subparsers.add_parser("average", help="the mean of two runs, of which one went on from the other")
+    average.add_argument("first", type=Path, help="folder of a training run")
+    average.add_argument("second", type=Path, help="folder of the run that went on from it")
+    average.add_argument("--out", type=Path, required=True, help="folder of the mean; export it, or start from it")
+    average.add_argument("--share", type=float, default=0.5, help="of the second, 0..1 (default: %(default)s)")
+    average.set_defaults(run=run_average)
 
     export = subparsers.add_parser("export", help="write the bundle of a trained student")
     export.add_argument("folder", type=Path, help="folder of a training run")
@@ -74,6 +81,14 @@ def run_cache(arguments: argparse.Namespace) -> int:
 
         made = fill_here(config, arguments.threads)
     print(f"{config.cache.folder}: {made}")
+    return 0
+
+
+def run_average(arguments: argparse.Namespace) -> int:
+    """Write the mean of two runs."""
+    from esam3_core.distill.average import average
+
+    print(f"wrote {average(arguments.first, arguments.second, arguments.out, arguments.share)}")
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from esam3_core.config import to_dict
 from esam3_core.config_stage3 import DistillConfig
 from esam3_core.distill.activations import forget_activations
-from esam3_core.distill.checkpoint_file import load_checkpoint
+from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint, save_checkpoint
 from esam3_core.distill.commands import read_run
 from esam3_core.distill.drafts import write_whole
 from esam3_core.distill.loading import Loader
@@ -108,7 +107,7 @@ class Fit:
     @property
     def checkpoint(self) -> Path:
         """Where the run's state lies."""
-        return self.folder / "last.pt"
+        return self.folder / CHECKPOINT
 
     @property
     def pictures(self) -> int:
@@ -200,17 +199,13 @@ class Fit:
             "bad_steps": self.bad_steps,
         }
         if self.log is not None:
-            draft = self.checkpoint.with_suffix(".tmp")
             try:
-                torch.save(state, draft)
-                os.replace(draft, self.checkpoint)
-            except (OSError, RuntimeError) as error:  # torch raises either where a disk is full
+                save_checkpoint(state, self.checkpoint)
+            except (OSError, RuntimeError) as error:
                 raise NotSaved(
                     f"step {self.step} cannot be saved in {self.folder} ({error}): make room and start again; what was "
                     "saved before is whole, and the run goes on from there"
                 ) from error
-            finally:
-                draft.unlink(missing_ok=True)  # a full disk must not stay full of half a checkpoint
             self._show(state["average"])
         self.fabric.barrier()
 
@@ -225,6 +220,10 @@ class Fit:
 
     def _resume(self) -> None:
         state: dict[str, Any] = load_checkpoint(self.checkpoint)
+        if "optimiser" not in state:
+            raise ValueError(
+                f"{self.folder} is the mean of two runs and cannot go on: name it as start, and choose a new folder"
+            )
         student, helpers = self.stage.student, self.stage.helpers
         student.load_state_dict(shared(state["student"], student.state_dict()))
         helpers.load_state_dict(shared(state.get("helpers", {}), helpers.state_dict()))
