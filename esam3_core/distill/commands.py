@@ -47,6 +47,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--keep-share", type=float, default=TrackerConfig().keep_share,
         help="of the score threshold, from which a detection continues a track (default: %(default)s)",
     )  # fmt: skip
+    export.add_argument(
+        "--new-score", type=float, default=TrackerConfig().new_score,
+        help="from which an unmatched detection starts a track (default: %(default)s)",
+    )  # fmt: skip
     export.set_defaults(run=run_export)
 
 
@@ -97,7 +101,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     from esam3_core.distill.release import release
 
     name = arguments.name or arguments.out.name
-    tracker = TrackerConfig(keep_share=arguments.keep_share)
+    tracker = TrackerConfig(keep_share=arguments.keep_share, new_score=arguments.new_score)
     written = release(
         arguments.folder, arguments.out, name, arguments.calibrate, arguments.size, arguments.memory, tracker
     )

@@ -299,10 +299,12 @@ def test_a_run_becomes_a_bundle(
     assert all(torch.equal(value, average[name]) for name, value in student.state_dict().items())
     # Tracing takes most of a minute and is tested elsewhere; these graphs have the same sizes.
     monkeypatch.setattr(export, "export_graph", lambda s, graph, spec, path: shutil.copy(tiny_bundle / path.name, path))
-    assert main(["export", str(whole_run), "--out", str(tmp_path / "tabletop"), "--keep-share", "0.7"]) == 0
+    options = ["--keep-share", "0.7", "--new-score", "0.65"]
+    assert main(["export", str(whole_run), "--out", str(tmp_path / "tabletop"), *options]) == 0
     assert "wrote" in capsys.readouterr().out
     card = yaml.safe_load((tmp_path / "tabletop" / "student.yaml").read_text())
-    assert card["name"] == "tabletop" and card["tracker"]["keep_share"] == 0.7
+    assert card["name"] == "tabletop"
+    assert (card["tracker"]["keep_share"], card["tracker"]["new_score"]) == (0.7, 0.65)
     assert card["provenance"]["steps"] == 6 and card["provenance"]["sources"] == ["scenes", "real"]
 
 
