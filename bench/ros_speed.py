@@ -2,7 +2,7 @@
 """Speed of the tracker node through real topics: frames processed, age of results, engines against everything else.
 
     python bench/ros_speed.py                      # 640x480 at 30 Hz with 1 and 5 concepts, and 1280x720
-    python bench/ros_speed.py --seconds 30 --bundle /data/kitchen --json out/bench/ros_speed.json
+    python bench/ros_speed.py --seconds 30 --bundle /data/kitchen --detect-every 3 --json out/bench/ros_speed.json
 
 `esam3_ros.speed` says what the columns mean.
 """
@@ -41,19 +41,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", default=NodeConfig().bundle, help="name or path of a bundle")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement (20)")
+    parser.add_argument("--detect-every", type=int, default=0, help="frames, 0 = as the bundle says (0)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     isolate()
-    rows = [row_of(case, options.bundle, options.seconds) for case in CASES]
+    rows = [row_of(case, options.bundle, options.seconds, options.detect_every) for case in CASES]
     print(table(rows))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"bundle": options.bundle, "cases": rows}, indent=2) + "\n")
 
 
-def row_of(case: Case, bundle: str, seconds: float) -> dict[str, Any]:
-    """One measurement."""
+def row_of(case: Case, bundle: str, seconds: float, detect_every: int) -> dict[str, Any]:
+    """One measurement; `detect_every` 0 leaves it to the bundle."""
     camera, tracker = parameters(case, bundle)
+    if detect_every:
+        tracker["detect_every"] = detect_every
     return {**asdict(case), **measure(camera, tracker, seconds)}
 
 

@@ -19,7 +19,7 @@ from esam3_core.deploy.export import check_place, export_bundle, sha256
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, fit_shifts
 from esam3_core.distill.calibration_answers import collect
-from esam3_core.distill.checkpoint_file import load_checkpoint
+from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.commands import read_config, read_run, read_values
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
@@ -37,7 +37,7 @@ def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
         FileNotFoundError: if the folder holds no checkpoint.
         ValueError: if it is damaged, or of another stage.
     """
-    checkpoint = folder / "last.pt"
+    checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage3 CONFIG --out {folder}`")
     check_stage(folder, "stage 3")
@@ -73,7 +73,7 @@ def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]
         FileNotFoundError: if the folder holds no checkpoint.
         ValueError: if it is a run of another stage, or that memory was trained with another image encoder.
     """
-    checkpoint = folder / "last.pt"
+    checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage2 CONFIG --out {folder}`")
     check_stage(folder, "stage 2")
@@ -139,7 +139,7 @@ def release(
         "stage": "stage3",
         "steps": steps,
         "pictures": steps * config.pictures,
-        "checkpoint_sha256": sha256(folder / "last.pt"),
+        "checkpoint_sha256": sha256(folder / CHECKPOINT),
         "trunk": _trunk_origin(config),
         "sources": [Path(source.path).name for source in config.sources],
         **remembering,

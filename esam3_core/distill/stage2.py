@@ -19,7 +19,7 @@ from esam3_core.data.sav import SavVideos
 from esam3_core.data.scene_clips import SceneClips
 from esam3_core.data.still_clips import StillClips
 from esam3_core.deploy.graphs_memory import memory_of
-from esam3_core.distill.checkpoint_file import load_checkpoint
+from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.stage2_batches import ClipBatch, Stage2Batches
 from esam3_core.distill.stage2_cache import ClipCache
@@ -128,7 +128,7 @@ def remember_from(student: Student, helpers: nn.ModuleDict, folder: Path) -> Non
         FileNotFoundError: there is no checkpoint.
         ValueError: that memory has other sizes.
     """
-    checkpoint = folder / "last.pt"
+    checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: set memory_start to a run of stage 2, or to nothing")
     stored = load_checkpoint(checkpoint)

@@ -26,7 +26,7 @@ from esam3_core.data.skips import Tolerant
 from esam3_core.deploy.weights import ADDED, load_weights
 from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
-from esam3_core.distill.checkpoint_file import load_checkpoint
+from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.losses import LossWeights, Targets, concept_losses, noun_loss
 from esam3_core.distill.naming import naming_loss
 from esam3_core.distill.samples import draw_samples
@@ -201,7 +201,7 @@ def start_from(student: Student, start: Path) -> None:
     Raises:
         ValueError: any other weight is missing or has another shape, or the file is no checkpoint.
     """
-    checkpoint = start / "last.pt" if (start / "last.pt").is_file() else start
+    checkpoint = start / CHECKPOINT if (start / CHECKPOINT).is_file() else start
     if checkpoint.is_dir():
         load_weights(student, checkpoint)
         return

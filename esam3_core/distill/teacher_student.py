@@ -15,7 +15,7 @@ from esam3_core.config import StudentConfig, from_dict
 from esam3_core.config_fit import TeacherConfig
 from esam3_core.convert.tokenizer import build_clip_tokenizer
 from esam3_core.deploy.weights import load_weights
-from esam3_core.distill.checkpoint_file import load_checkpoint
+from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.commands import read_values
 from esam3_core.distill.teacher import (
     ClipOutputs,
@@ -74,7 +74,7 @@ class StudentTeacher(Teacher):
             student = Student(from_dict(StudentConfig, yaml.safe_load(card.read_text())["student"]))
             load_weights(student, path)
             return cls(student, Tokenizer.from_file(str(path / "tokenizer.json")), config.size)
-        checkpoint = path / "last.pt" if path.is_dir() else path
+        checkpoint = path / CHECKPOINT if path.is_dir() else path
         described = checkpoint.parent / "config.yaml"
         if not checkpoint.is_file() or not described.is_file():
             raise TeacherError(
