@@ -16,6 +16,7 @@ from torch.nn import functional
 
 LONG = 1 << 22  # numbers between two steps from which a graph does not hold them at once: 8 heads' logits take 0.1 GB
 ROWS = 288  # queries or tokens at a time in a graph then
+FUSED_FROM = 1 << 18  # logits of a head from which attention is one node of a graph: it is faster from about here
 FUSED = "com.microsoft::MultiHeadAttention"
 """ONNX Runtime's attention that never holds its logits. For all other engines a graph says what it means: see
 `deploy.fused`."""
@@ -76,13 +77,13 @@ class Attention(nn.Module):
             [B, Nq, d]
         """
         q, k, v = self.query(query) * self.scale, self.key(key), self.value(value)
-        is_long = bias is None and q.shape[1] * k.shape[1] >= LONG
-        if is_long and torch.onnx.is_in_onnx_export():
+        logits = 0 if bias is not None else q.shape[1] * k.shape[1]
+        if logits >= FUSED_FROM and torch.onnx.is_in_onnx_export():
             return self.out(attend_fused(q, k, v, self.heads))
         if isinstance(bias, tuple):
             return self.out(attend_by_head(q, k, v, bias))  # the bias of all heads takes 33 MB, for 201 queries
         q, k, v = self._split(q), self._split(k), self._split(v)  # [B, heads, N, d / heads]
-        mixed = attend_long(q, k, v) if is_long else attend(q, k, v, bias)
+        mixed = attend_long(q, k, v) if logits >= LONG else attend(q, k, v, bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
