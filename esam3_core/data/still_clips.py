@@ -27,6 +27,8 @@ RATE = 8.0  # Hz that the clips claim
 MIN_OBJECT = 150  # pixels of the clip that an object of the picture needs in the first frame to be followed
 TWINS = 0.4  # chance that a cut-out comes twice
 HASTY = 0.3  # chance that the camera moves at twice its usual pace
+APPROACH = 0.3  # chance that something comes nearer all the time, or goes away
+NEARER = 1.3  # natural logarithm of how many times as large it is then at most
 Matrix = NDArray[np.float64]
 
 
@@ -139,7 +141,8 @@ def _camera(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> tup
     """A crop of the picture that pans, zooms and turns a little."""
     height, width = size
     pace = 2.0 if rng.random() < HASTY else 1.0
-    zoom = max(SIZE[0] / height, SIZE[1] / width) * np.exp(_wave(rng, frames, 0.12) + rng.uniform(0.05, 0.7))
+    cover = max(SIZE[0] / height, SIZE[1] / width)
+    zoom = cover * np.exp(_wave(rng, frames, 0.12) + rng.uniform(0.05, 0.7) + _approach(rng, frames))
     turn = _wave(rng, frames, 0.12)
     x = width / 2 + width * _wave(rng, frames, 0.25, pace)
     y = height / 2 + height * _wave(rng, frames, 0.25, pace)
@@ -152,7 +155,7 @@ def _way(rng: np.random.Generator, frames: int, cut: CutOut) -> tuple[Matrix, ..
     """A cut-out that crosses the frame, with or without a stop, changes its outline on the way, and may leave it."""
     height, width = cut.mask.shape
     side = rng.uniform(0.15, 0.6) * SIZE[0]
-    zoom = side / max(height, width) * np.exp(_wave(rng, frames, 0.15))
+    zoom = side / max(height, width) * np.exp(_wave(rng, frames, 0.15) + _approach(rng, frames))
     turn = rng.normal(0, 0.2) + _wave(rng, frames, 0.25)
     start, end = rng.uniform(-0.25, 1.25, 2), rng.uniform(-0.25, 1.25, 2)
     ease = np.linspace(0, 1, frames) + _wave(rng, frames, 0.3)
@@ -176,6 +179,14 @@ def _placed(point: tuple[float, float], zoom: float, turn: float, place: tuple[f
 def _leaning(stretch: float, shear: float) -> Matrix:
     """What a flat thing looks like that turns a little out of the picture's plane, of the same area: [2, 2]."""
     return np.array([[np.exp(stretch), shear], [0.0, np.exp(-stretch)]])
+
+
+def _approach(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
+    """Logarithm of how many times as large something is in each frame for coming nearer; mostly 0."""
+    if rng.random() >= APPROACH:
+        return np.zeros(frames)
+    nearer = np.linspace(0.0, rng.uniform(0.3, NEARER), frames)
+    return nearer if rng.random() < 0.5 else nearer[::-1]
 
 
 def _wave(rng: np.random.Generator, frames: int, strength: float, pace: float = 1.0) -> NDArray[np.float64]:
