@@ -34,7 +34,7 @@ class Case:
     concepts: int
 
 
-CASES = (Case(640, 480, 1), Case(640, 480, 5), Case(1280, 720, 1))
+CASES = (Case(640, 480, 1), Case(640, 480, 2), Case(640, 480, 5), Case(1280, 720, 1))
 
 
 def main() -> None:
@@ -75,13 +75,14 @@ def nodes(case: Case, bundle: str) -> tuple[NodeSpec, NodeSpec]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The numbers for people."""
     lines = [
-        f"{'camera':<12}{'concepts':>9}{'frames/s':>10}{'age p50':>9}{'age p95':>9}"
+        f"{'camera':<12}{'concepts':>9}{'tracks':>8}{'frames/s':>10}{'age p50':>9}{'age p95':>9}"
         f"{'engines':>9}{'other':>8}{'node':>7}{'total':>8}   ms, medians"
     ]
     for row in rows:
         size = f"{row['width']}x{row['height']}"
         lines.append(
-            f"{size:<12}{row['concepts']:>9}{row['frames_per_s']:>10.1f}{row['age_ms_p50']:>9.1f}{row['age_ms_p95']:>9.1f}"
+            f"{size:<12}{row['concepts']:>9}{row['tracks']:>8.1f}{row['frames_per_s']:>10.1f}"
+            f"{row['age_ms_p50']:>9.1f}{row['age_ms_p95']:>9.1f}"
             f"{row['engines_ms']:>9.1f}{row['other_ms']:>8.1f}{row['node_ms']:>7.1f}{row['total_ms']:>8.1f}"
         )
     return "\n".join(lines)

@@ -61,11 +61,12 @@ def measure(
         started = time.monotonic()
         time.sleep(seconds)
         listener.wait_for_results(PATIENCE, children.check)  # a machine that is slower than one result in `seconds`
-        ages, measured = listener.ages(), time.monotonic() - started
+        ages, masks, measured = listener.ages(), listener.masks(), time.monotonic() - started
         listener.wait_for_stages(PATIENCE, children.check)
         stages = listener.stages()
     return {
         "frames_per_s": round(len(ages) / measured, 2),
+        "tracks": round(masks / len(ages), 1),
         "age_ms_p50": round(float(np.percentile(ages, 50)) * 1e3, 1),
         "age_ms_p95": round(float(np.percentile(ages, 95)) * 1e3, 1),
         "engines_ms": stages["engines"],
