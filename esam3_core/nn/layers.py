@@ -62,8 +62,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def _split(self, x: Tensor) -> Tensor:
+        if self.heads == 1:
+            return x[:, None]  # to transpose one head would copy it for nothing
         batch, length, width = x.shape
         return x.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+    def _join(self, x: Tensor) -> Tensor:
+        return x[:, 0] if self.heads == 1 else x.transpose(1, 2).flatten(2)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Sides | None = None) -> Tensor:
         """Attend.
@@ -84,7 +89,7 @@ class Attention(nn.Module):
             return self.out(attend_by_head(q, k, v, bias))  # the bias of all heads takes 33 MB, for 201 queries
         q, k, v = self._split(q), self._split(k), self._split(v)  # [B, heads, N, d / heads]
         mixed = attend_long(q, k, v) if logits >= LONG else attend(q, k, v, bias)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(self._join(mixed))
 
 
 def attend_fused(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

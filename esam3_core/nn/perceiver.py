@@ -64,28 +64,32 @@ class Perceiver(nn.Module):
         cells = x.flatten(2).transpose(1, 2)  # [T, N, m]
         places = sine_places(cell_places(*x.shape[2:]), width).to(x)  # [N, m]
         latents = self.latents.expand(tracks, -1, -1)
-        windows, window_places = self._windows(x)  # [T * n, cells, m], [T * n, cells, m]
+        windows, window_places = self._windows(x, cells)  # [T * n, cells, m], [T * n, cells, m]
         placed = self.window_latent + windows.mean(1, keepdim=True)  # [T * n, 1, m]
         for layer in self.layers:
             latents = layer(latents, cells, places, exchange=True)
             placed = layer(placed, windows, window_places, exchange=False)
         return self.norm(torch.cat([latents, placed.reshape(tracks, -1, width)], 1))
 
-    def _windows(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The map cut into windows, resampled first where its side is no multiple of theirs, and the cells' places."""
+    def _windows(self, x: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """The map [T, m, h, w], whose cells are [T, N, m], cut into windows, and the places of the cells in them.
+
+        It is resampled first where its side is no multiple of theirs.
+        """
         tracks, width, height, columns = x.shape
         cell = max(1, math.ceil(max(height, columns) / self.side))
         full = cell * self.side
         if (height, columns) != (full, full):
             x = F.interpolate(x, (full, full), mode="bilinear", align_corners=False)
+            cells = x.flatten(2).transpose(1, 2)
         places = sine_places(cell_places(full, full), width).to(x)  # [full * full, m]
-        return self._cut(x, cell), self._cut(places.t().reshape(1, width, full, full), cell).repeat(tracks, 1, 1)
+        return self._cut(cells, cell), self._cut(places[None], cell).repeat(tracks, 1, 1)
 
-    def _cut(self, x: Tensor, cell: int) -> Tensor:
-        """[B, m, n * cell, n * cell] -> [B * n * n, cell * cell, m], windows row by row."""
-        batch, width = x.shape[:2]
+    def _cut(self, cells: Tensor, cell: int) -> Tensor:
+        """[B, n * cell * n * cell, m], row by row -> [B * n * n, cell * cell, m], windows row by row."""
+        batch, _, width = cells.shape
         side = self.side
-        parts = x.reshape(batch, width, side, cell, side, cell).permute(0, 2, 4, 3, 5, 1)
+        parts = cells.reshape(batch, side, cell, side, cell, width).transpose(2, 3)
         return parts.reshape(batch * side * side, cell * cell, width)
 
     def places(self, height: int, width: int) -> Tensor:
