@@ -27,7 +27,8 @@ from esam3_core.scenes.vocabulary import NOUNS
 
 LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt from"
 CONFIGS = {"stage 1": Stage1Config, "stage 2": Stage2Config, "stage 3": DistillConfig}
-CALIBRATION_PICTURES = 120  # of the held-out scenes, and of the real folder with the most weight
+SCENE_PICTURES = 240  # of the held-out scenes, to calibrate on: with 120 chance chose scores of which half were wrong
+REAL_PICTURES = 120  # of the real folder with the most weight
 
 
 def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
@@ -158,8 +159,8 @@ def _held_out(scenes: Path, config: DistillConfig) -> list[tuple[Source, int]]:
     them, each with the number of its pictures to calibrate on."""
     real = [source for source in config.sources if source.kind == "real"]
     most = max((source.weight for source in real), default=1.0)
-    counted = [(RealFolder(Path(s.path), "val"), round(CALIBRATION_PICTURES * s.weight / most)) for s in real]
-    return [(SceneShards(scenes), CALIBRATION_PICTURES), *counted]
+    counted = [(RealFolder(Path(s.path), "val"), round(REAL_PICTURES * s.weight / most)) for s in real]
+    return [(SceneShards(scenes), SCENE_PICTURES), *counted]
 
 
 def _trunk_origin(config: DistillConfig) -> str:
