@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of the tracker node through real topics: frames processed, age of results, engines against everything else.
 
-    python bench/ros_speed.py                      # 640x480 at 30 Hz with 1 and 5 concepts, and 1280x720
+    python bench/ros_speed.py                      # 640x480 at 30 Hz with 1, 2 and 5 concepts, and 1280x720
     python bench/ros_speed.py --seconds 30 --bundle /data/kitchen --detect-every 3 --json out/bench/ros_speed.json
 
 `esam3_ros.speed` says what the columns mean.
