@@ -85,7 +85,7 @@ class DetectorConfig:
     """What turns the detector's raw outputs into detections."""
 
     score_threshold: float = 0.5  # 0..1: detections below are ignored
-    mask_threshold: float = 0.5  # 0..1, probability
+    mask_threshold: float = 0.5  # 0..1, probability from which a pixel is in a mask, of tracks too
     min_area: int = 64  # pixels of the camera image
     duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
 

@@ -16,7 +16,7 @@ class DistillConfig:
 
     student: StudentConfig = field(default_factory=StudentConfig)
     sources: tuple[SourceConfig, ...] = ()
-    text: str = ""  # folder with text.safetensors and tokenizer.json
+    text: str = ""  # folder with text.safetensors and tokenizer.json, or a bundle
     imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
     start: str = ""  # checkpoint of another run, or a bundle, to start from; "" = none
     size: int = 256  # pixels at which pictures are trained; the student runs at student.size

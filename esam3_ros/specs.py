@@ -49,7 +49,7 @@ TRACKER = (
     Spec(
         DetectorConfig,
         "mask_threshold",
-        "of detections: probability from which a pixel is in the mask, 0..1",
+        "probability from which a pixel is in a mask, 0..1",
         RUNNING,
         (0, 1),
     ),

@@ -57,6 +57,24 @@ def load_weights(student: Student, folder: Path) -> None:
     student.load_state_dict({name: found[name] for name in needed}, strict=False)
 
 
+def load_text_weights(student: Student, folder: Path) -> None:
+    """Give a student the text encoder of a bundle, projector included; the sentence head, which no graph needs, is new.
+
+    Raises:
+        ValueError: if the bundle's text encoder is another one than the student's.
+    """
+    found = graph_weights(folder, "text_encoder")
+    own = {name: value for name, value in student.state_dict().items() if name.startswith("text_encoder.")}
+    needed = [name for name in own if not any(part in name for part in UNUSED)]
+    wrong = [name for name in needed if name not in found or found[name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"the text encoder of {folder} is another one than the run's student has (first {wrong[0]}): "
+            "use the student section of its student.yaml"
+        )
+    student.load_state_dict({name: found[name] for name in needed}, strict=False)
+
+
 def graph_weights(folder: Path, graph: str) -> dict[str, Tensor]:
     """Weights of one graph by the names that the student gives them, float32.
 

@@ -52,11 +52,13 @@ def collect(
     sources: Sequence[tuple[Source, int]],
     size: int,
     weights: tuple[tuple[float, ...], tuple[float, ...]] = (DENSE, CORRECTIONS),
+    level: float = 0.0,
 ) -> dict[tuple[float, float], Answers]:
     """Ask about pictures, undisturbed, at S = `size`.
 
     Args:
         sources: each with the number of its pictures to ask about.
+        level: mask logit above which a pixel is in a mask.
 
     Returns:
         The answers for each weight of the proposals' logits and each correction.
@@ -82,7 +84,7 @@ def collect(
             out = student.detect(features, prompt, pad)
             weigh(student.detector.proposals.score, 1 / dense)
             decoded, score = out.decoded, student.detector.decoder.score
-            masks = student.detector.masks(decoded.queries[-1], decoded.boxes[-1], out.pixels) > 0  # [C, Q, H, H]
+            masks = student.detector.masks(decoded.queries[-1], decoded.boxes[-1], out.pixels) > level  # [C, Q, H, H]
             overlaps = [_overlaps(*row) for row in zip(masks, batch.masks, strict=True)]
             own = score(decoded.queries[-1], score.summary(prompt, pad))  # [C, Q]
             for correction in weights[1]:

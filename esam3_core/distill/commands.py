@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any, TypeVar
 
-from esam3_core.config import TrackerConfig, from_dict
+from esam3_core.config import DetectorConfig, TrackerConfig, from_dict
 from esam3_core.config_stage3 import DistillConfig
 
 STAGES = ("stage1", "stage2", "stage3")
@@ -50,6 +50,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument(
         "--new-score", type=float, default=TrackerConfig().new_score,
         help="from which an unmatched detection starts a track (default: %(default)s)",
+    )  # fmt: skip
+    export.add_argument(
+        "--mask-threshold", type=float, default=DetectorConfig().mask_threshold,
+        help="probability from which a pixel is in a mask (default: %(default)s)",
     )  # fmt: skip
     export.set_defaults(run=run_export)
 
@@ -102,9 +106,9 @@ def run_export(arguments: argparse.Namespace) -> int:
 
     name = arguments.name or arguments.out.name
     tracker = TrackerConfig(keep_share=arguments.keep_share, new_score=arguments.new_score)
-    written = release(
-        arguments.folder, arguments.out, name, arguments.calibrate, arguments.size, arguments.memory, tracker
-    )
+    detector = DetectorConfig(mask_threshold=arguments.mask_threshold)
+    places = (arguments.folder, arguments.out, name, arguments.calibrate)
+    written = release(*places, arguments.size, arguments.memory, tracker, detector)
     print(f"wrote {written}")
     return 0
 

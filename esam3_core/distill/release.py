@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from esam3_core.config import TrackerConfig, from_dict, to_dict
+from esam3_core.config import DetectorConfig, TrackerConfig, from_dict, to_dict
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.config_stage3 import DistillConfig
@@ -23,6 +23,7 @@ from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.commands import read_config, read_run, read_values
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
+from esam3_core.runtime.upsample import to_logit
 from esam3_core.scenes.vocabulary import NOUNS
 
 LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt from"
@@ -107,6 +108,7 @@ def release(
     size: int = 0,
     memory: Path | None = None,
     tracker: TrackerConfig | None = None,
+    detector: DetectorConfig | None = None,
 ) -> Path:
     """Export the averaged weights of a run, or of two: detector and encoder of one, memory of the other.
 
@@ -118,7 +120,7 @@ def release(
             the run's real pictures.
         size: S of the bundle, pixels; 0 = the configuration's.
         memory: folder of the run of stage 2.
-        tracker: of the bundle; None = the defaults.
+        tracker, detector: of the bundle; None = the defaults.
 
     Raises:
         ValueError: if the student has a memory that no run has trained.
@@ -146,11 +148,13 @@ def release(
         **remembering,
     }
     if scenes is not None:
-        calibration = fit_shifts(collect(student, tokenizer, _held_out(scenes, config), student.config.size))
+        level = to_logit((detector or DetectorConfig()).mask_threshold)
+        answers = collect(student, tokenizer, _held_out(scenes, config), student.config.size, level=level)
+        calibration = fit_shifts(answers)
         apply_shifts(student, calibration)
         provenance["calibration"] = dataclasses.asdict(calibration)
     return export_bundle(
-        student, tokenizer, out, name, list(NOUNS), tracker=tracker, provenance=provenance, licence=LICENCE
+        student, tokenizer, out, name, list(NOUNS), detector, tracker, provenance=provenance, licence=LICENCE
     )
 
 

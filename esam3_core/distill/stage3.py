@@ -23,7 +23,7 @@ from esam3_core.data.sa1b import Sa1bShards
 from esam3_core.data.saco import SacoPictures
 from esam3_core.data.scenes import SceneShards
 from esam3_core.data.skips import Tolerant
-from esam3_core.deploy.weights import ADDED, load_weights
+from esam3_core.deploy.weights import ADDED, load_text_weights, load_weights
 from esam3_core.distill.asking import ask
 from esam3_core.distill.batches import Batch, Batches, Recipe, Source
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
@@ -41,6 +41,7 @@ from esam3_core.nn.text import load_text_encoder
 from esam3_core.nn.trunk import load_imagenet
 
 UNTRAINED = ("text_encoder.", "memory.")
+TEXT_GRAPH = "text_encoder.onnx"  # in a bundle, which may give the text encoder too
 
 
 class Stage3(Stage):
@@ -56,7 +57,10 @@ class Stage3(Stage):
         self.student = Student(config.student)
         text = Path(config.text)
         self.tokenizer_path = text / "tokenizer.json"
-        self.student.text_encoder = load_text_encoder(text, config.student.text, config.student.width)
+        if (text / TEXT_GRAPH).is_file():
+            load_text_weights(self.student, text)
+        else:
+            self.student.text_encoder = load_text_encoder(text, config.student.text, config.student.width)
         self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
         has_imagenet = config.imagenet and config.student.variant == "en_s"
         teacher = open_teacher(config.teacher) if config.teacher.path else None

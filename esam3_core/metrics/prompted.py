@@ -25,7 +25,7 @@ from esam3_core.runtime.object_prompt import object_prompt
 from esam3_core.runtime.preprocess import Image
 from esam3_core.runtime.student import Student
 from esam3_core.runtime.track import Box
-from esam3_core.runtime.upsample import upsample_mask
+from esam3_core.runtime.upsample import to_logit, upsample_mask
 
 KINDS = ("box", "point")
 SMALL, LARGE = 32**2, 96**2  # pixels: COCO's bounds between small, medium and large
@@ -76,6 +76,7 @@ class PromptedStudent:
     def __call__(self, image: Image, prompts: Sequence[Shown]) -> list[CroppedMask]:
         """One mask per prompt, in its order."""
         features, size = self.student.encode_image(image), (image.shape[0], image.shape[1])
+        level = to_logit(self.student.detector.mask_threshold)
         masks: list[CroppedMask] = []
         for start in range(0, len(prompts), PART):
             part = prompts[start : start + PART]
@@ -87,7 +88,7 @@ class PromptedStudent:
                 for one in part
             }
             seen = self.engines.propagate(features, bank, list(asked), asked)
-            masks += [upsample_mask(logits, 0.0, size) for logits in seen.logits]
+            masks += [upsample_mask(logits, level, size) for logits in seen.logits]
         return masks
 
 

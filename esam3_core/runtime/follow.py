@@ -76,5 +76,5 @@ def _seen(roster: MemoryRoster, frame: SeenFrame, prompt: ObjectPrompt) -> Seen:
     blank = MemoryBank(roster.bank.shape, rows=1)
     key = blank.open()
     seen = roster.engines.propagate(frame.features, blank, [key], {key: prompt})
-    crop = upsample_mask(seen.logits[0], 0.0, frame.size)
+    crop = upsample_mask(seen.logits[0], frame.level, frame.size)
     return Seen(crop, seen.logits[0], float(np.clip(seen.iou[0], 0, 1)))

@@ -39,6 +39,7 @@ class SeenFrame:
     features: Mapping[str, Any]  # the image encoder's outputs, as arrays or handles
     size: tuple[int, int]  # H, W of the camera image, pixels
     stamp: float  # s
+    level: float = 0.0  # mask logit above which a pixel is shown
 
 
 class MemoryRoster(Roster):
@@ -180,11 +181,11 @@ class MemoryRoster(Roster):
             return
         logits = np.stack([track.logits for track in shown])
         groups = ["" if track.followed else f"={track.concept}" for track in shown]
-        cleared = without_overlap(logits, groups)
+        cleared = without_overlap(logits, groups, frame.level)
         for track, before, after in zip(shown, logits, cleared, strict=True):
-            track.suppressed = int((after > 0).sum()) < SHRUNK * int((before > 0).sum())
+            track.suppressed = int((after > frame.level).sum()) < SHRUNK * int((before > frame.level).sum())
             track.logits = after
-            crop = upsample_mask(after, 0.0, frame.size)
+            crop = upsample_mask(after, frame.level, frame.size)
             if crop.area:
                 track.show(crop, frame.stamp)
                 if track.followed:
@@ -297,5 +298,5 @@ class MemoryRoster(Roster):
 
 def _continuity(track: MemoryTrack, frame: SeenFrame) -> float:
     """IoU of the mask that memory sees with where the track must be if it moved on as it did."""
-    crop = upsample_mask(track.logits, 0.0, frame.size)
+    crop = upsample_mask(track.logits, frame.level, frame.size)
     return float(iou_matrix([crop], [track.predicted_crop(frame.stamp)])[0, 0])

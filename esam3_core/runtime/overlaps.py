@@ -22,18 +22,21 @@ def overlap_matrix(logits: Array) -> Array:
     return np.asarray(shared / np.maximum(union, 1.0))
 
 
-def without_overlap(logits: Array, groups: Sequence[str]) -> Array:
+def without_overlap(logits: Array, groups: Sequence[str], level: float = 0.0) -> Array:
     """The masks [T, h, w], each pixel that is claimed left to the track of its group that claims it most.
 
     Groups are concepts: a red cup and a cup may be the same thing, two cups are not. What nobody claims stays as it is:
     masks enter memory as they were drawn, not only as yes and no.
+
+    Args:
+        level: logit above which a pixel is claimed.
     """
     cleared = logits.copy()
     for group in set(groups):
         rows = np.flatnonzero([one == group for one in groups])
         if len(rows) > 1:
             owner = logits[rows].argmax(axis=0)  # [h, w]
-            claimed = logits[rows].max(axis=0) > 0
+            claimed = logits[rows].max(axis=0) > level
             lost = claimed & (np.arange(len(rows))[:, None, None] != owner)
             cleared[rows] = np.where(lost, np.minimum(logits[rows], SUPPRESSED), logits[rows])
     return cleared

@@ -21,6 +21,7 @@ from esam3_core.runtime.rosters import make_roster, wants_memory
 from esam3_core.runtime.search import Search, search
 from esam3_core.runtime.track import Box, Detection, Track
 from esam3_core.runtime.turns import Turns
+from esam3_core.runtime.upsample import to_logit
 
 if TYPE_CHECKING:
     from esam3_core.runtime.student import Student
@@ -254,7 +255,8 @@ class Tracker:
         return self._student.detect(frame.features, prompt.only(concepts), frame.size, self.config.keep_share)
 
     def _see(self, image: Image, stamp: float) -> SeenFrame:
-        return SeenFrame(self._student.encode_image(image), image.shape[:2], stamp)
+        level = to_logit(self._student.detector.mask_threshold)
+        return SeenFrame(self._student.encode_image(image), image.shape[:2], stamp, level)
 
     def _look_for(self, wanted: Search) -> None:
         with self._lock:

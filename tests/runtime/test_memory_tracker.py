@@ -104,9 +104,16 @@ class TestMemoryFollows:
         places = {track.id: track.box[0] for track in frames[-1]}
         assert places == pytest.approx({mover: 150 + 12 * 15 - 50, twin: 430}, abs=8)
 
-    def test_the_mask_of_a_detection_that_agrees_is_the_one_that_is_shown(self, remembering, looks):
+    def test_the_mask_of_a_detection_that_agrees_is_the_one_that_is_shown(self, remembering, looks, monkeypatch):
         # So sure must a pixel be that the detector draws a smaller disc than memory does.
-        remembering.detector = replace(remembering.detector, mask_threshold=0.999)
+        strict, detect = replace(remembering.detector, mask_threshold=0.999), remembering.detect
+
+        def detect_strictly(*given):
+            with monkeypatch.context() as patch:
+                patch.setattr(remembering, "detector", strict)
+                return detect(*given)
+
+        monkeypatch.setattr(remembering, "detect", detect_strictly)
         config = TrackerConfig(detect_every=4, recondition_score=1.0)
         tracker, shown = remembering.track(["red"], config), {True: [], False: []}
         for index in range(12):
@@ -114,11 +121,22 @@ class TestMemoryFollows:
             (*_, tracks) = run(tracker, [[RED]], start=index * DT)
             if index > 1:
                 shown[len(looks) > before].append(tracks[0].mask)
+        remembering.detector = strict
         (detection,) = remembering.segment(draw_blobs([RED]), ["red"])
         assert len(shown[True]) > 1 and all((mask == detection.mask).all() for mask in shown[True])
         assert len(shown[False]) > 1 and all(mask.sum() > 1.05 * detection.mask.sum() for mask in shown[False])
 
-    def test_masks_of_one_concept_do_not_overlap(self, remembering):
+    def test_mask_threshold_decides_how_far_a_tracks_mask_reaches(self, remembering):
+        areas = []
+        for threshold in (0.999, 0.5, 0.001):
+            remembering.detector = replace(remembering.detector, mask_threshold=threshold)
+            tracks = run(remembering.track(["red"], CONFIG), still(8, RED))[-1]
+            areas.append(int(tracks[0].mask.sum()))
+        assert areas == sorted(set(areas))
+
+    @pytest.mark.parametrize("threshold", [0.5, 0.01])
+    def test_masks_of_one_concept_do_not_overlap(self, remembering, threshold):
+        remembering.detector = replace(remembering.detector, mask_threshold=threshold)
         frames = run(remembering.track(["red"]), [[("red", 150 + 10 * i, 150, 50), TWIN] for i in range(22)])
         for tracks in frames:
             masks = [track.mask for track in tracks if track.state != "occluded"]

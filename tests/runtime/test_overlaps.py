@@ -29,3 +29,10 @@ def test_overlap_is_intersection_over_union_and_nothing_for_empty_masks() -> Non
     masks[0, 0, :] = masks[1, :, 0] = 1
     matrix = overlap_matrix(masks)
     assert matrix[0, 1] == pytest.approx(1 / 3) and matrix[0, 0] == 1 and matrix[2].max() == 0
+
+
+def test_a_level_below_zero_settles_what_masks_that_reach_further_claim() -> None:
+    logits = np.array([[[-0.2, -0.3]], [[-0.3, -0.1]]], np.float32)
+    np.testing.assert_array_equal(without_overlap(logits, ["", ""]), logits)
+    cleared = without_overlap(logits, ["", ""], level=-0.4)
+    assert (cleared > -0.4).tolist() == [[[True, False]], [[False, True]]]

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle is all that is needed to train it further: weights, text encoder and tokenizer are in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from esam3_core.config_stage3 import DistillConfig
+from esam3_core.deploy.weights import UNUSED, graph_weights, load_text_weights
+from esam3_core.distill.fit import Fit
+from esam3_core.distill.stage3 import Stage3
+from esam3_core.nn.student import Student
+
+
+@pytest.fixture()
+def run(tiny_run: DistillConfig, tiny_bundle: Path) -> DistillConfig:
+    """A run that names the bundle and nothing else."""
+    torch.set_num_threads(1)
+    return dataclasses.replace(tiny_run, start=str(tiny_bundle), text=str(tiny_bundle), steps=2, decay=1, warmup=1)
+
+
+def test_a_run_begins_with_the_bundles_own_text_encoder(run: DistillConfig, tiny_bundle: Path) -> None:
+    own = Stage3(run).student.state_dict()
+    for name, value in graph_weights(tiny_bundle, "text_encoder").items():
+        assert torch.equal(own[name], value), name
+
+
+def test_a_run_trains_from_a_bundle_alone(run: DistillConfig, tmp_path: Path) -> None:
+    fit = Fit(run, tmp_path / "run", Stage3(run))
+    before = {name: value.clone() for name, value in fit.stage.student.state_dict().items()}
+    fit.run()
+    after = fit.stage.student.state_dict()
+    assert any(not torch.equal(after[name], before[name]) for name in after if name.startswith("detector."))
+
+
+def test_the_text_encoder_may_come_from_another_bundle_than_the_rest(run: DistillConfig, tiny_bundle: Path) -> None:
+    student = Stage3(dataclasses.replace(run, start="")).student
+    own = student.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in graph_weights(tiny_bundle, "text_encoder").items())
+
+
+def test_a_bundle_with_another_text_encoder_is_refused_and_changes_nothing(
+    run: DistillConfig, tiny_bundle: Path
+) -> None:
+    text = dataclasses.replace(run.student.text, width=2 * run.student.text.width)
+    student = Student(dataclasses.replace(run.student, text=text))
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.raises(ValueError, match=r"student\.yaml"):
+        load_text_weights(student, tiny_bundle)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    assert any(part in name for name in before for part in UNUSED)
