@@ -37,7 +37,7 @@ class Stage2Config:
 
     student: StudentConfig = field(default_factory=StudentConfig)
     start: str = ""  # run, checkpoint or bundle with the encoder, which stays as it is
-    memory_start: str = ""  # run of stage 2, perhaps with another encoder, whose memory this one begins with; "" = new
+    memory_start: str = ""  # run of stage 2 or bundle, perhaps of another encoder, whose memory to begin with
     sources: tuple[ClipSourceConfig, ...] = ()
     cache: str = "data/cache/clips"  # folder for the encoder's features of all clips, made at the first start
     teacher: TeacherConfig = field(default_factory=TeacherConfig)  # adds its masks and pointers to the loss

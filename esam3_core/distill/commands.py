@@ -11,6 +11,12 @@ from esam3_core.config import DetectorConfig, TrackerConfig, from_dict
 from esam3_core.config_stage3 import DistillConfig
 
 STAGES = ("stage1", "stage2", "stage3")
+SETTINGS = (
+    (TrackerConfig, "keep_share", "of the score threshold, from which a detection continues a track"),
+    (TrackerConfig, "new_score", "from which an unmatched detection starts a track"),
+    (DetectorConfig, "mask_threshold", "probability from which a pixel is in a mask"),
+)
+"""Settings of a bundle that are chosen at its export, and what they mean."""
 ConfigT = TypeVar("ConfigT")
 
 
@@ -37,24 +43,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     average.set_defaults(run=run_average)
 
     export = subparsers.add_parser("export", help="write the bundle of a trained student")
-    export.add_argument("folder", type=Path, help="folder of a training run")
+    export.add_argument("folder", type=Path, help="folder of a training run, or of a bundle to write again")
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     export.add_argument("--name", default="", help="of the bundle; default: the name of its folder")
-    export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: the run's own")
+    export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: as before")
     export.add_argument("--memory", type=Path, metavar="RUN", help="folder of a run of stage 2 on this run's encoder")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
-    export.add_argument(
-        "--keep-share", type=float, default=TrackerConfig().keep_share,
-        help="of the score threshold, from which a detection continues a track (default: %(default)s)",
-    )  # fmt: skip
-    export.add_argument(
-        "--new-score", type=float, default=TrackerConfig().new_score,
-        help="from which an unmatched detection starts a track (default: %(default)s)",
-    )  # fmt: skip
-    export.add_argument(
-        "--mask-threshold", type=float, default=DetectorConfig().mask_threshold,
-        help="probability from which a pixel is in a mask (default: %(default)s)",
-    )  # fmt: skip
+    for kind, name, meaning in SETTINGS:
+        usual = getattr(kind(), name)
+        export.add_argument(
+            f"--{name.replace('_', '-')}", type=float, help=f"{meaning} (default: {usual}, or the bundle's own)"
+        )
     export.set_defaults(run=run_export)
 
 
@@ -103,14 +102,26 @@ def run_average(arguments: argparse.Namespace) -> int:
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the averaged weights of a run as a bundle."""
     from esam3_core.distill.release import release
+    from esam3_core.distill.renew import is_bundle, renew
 
     name = arguments.name or arguments.out.name
-    tracker = TrackerConfig(keep_share=arguments.keep_share, new_score=arguments.new_score)
-    detector = DetectorConfig(mask_threshold=arguments.mask_threshold)
-    places = (arguments.folder, arguments.out, name, arguments.calibrate)
-    written = release(*places, arguments.size, arguments.memory, tracker, detector)
+    folder, out, size, memory = arguments.folder, arguments.out, arguments.size, arguments.memory
+    tracker, detector = _chosen(arguments, TrackerConfig), _chosen(arguments, DetectorConfig)
+    if is_bundle(folder):
+        if arguments.calibrate:
+            raise ValueError(f"{folder} is a bundle, whose scores are calibrated: leave --calibrate out")
+        written = renew(folder, out, name, size, memory, tracker, detector)
+    else:
+        settings = (TrackerConfig(**tracker), DetectorConfig(**detector))
+        written = release(folder, out, name, arguments.calibrate, size, memory, *settings)
     print(f"wrote {written}")
     return 0
+
+
+def _chosen(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The settings of one kind that the command names."""
+    named = {name: getattr(arguments, name) for owner, name, _ in SETTINGS if owner is kind}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def read_config(path: Path) -> DistillConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from esam3_core.data.sav import SavVideos
 from esam3_core.data.scene_clips import SceneClips
 from esam3_core.data.still_clips import StillClips
 from esam3_core.deploy.graphs_memory import memory_of
+from esam3_core.deploy.weights import graph_weights
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.stage2_batches import ClipBatch, Stage2Batches
@@ -29,6 +31,7 @@ from esam3_core.distill.stage2_samples import draw_journeys
 from esam3_core.distill.stage3 import start_from
 from esam3_core.distill.teacher import Teacher, open_teacher
 from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import MEMORY_GRAPHS
 
 POINTER_PROBE = 32  # pixels: side of the frame on which a teacher's pointers are measured
 
@@ -122,17 +125,25 @@ class Stage2(Stage):
 
 
 def remember_from(student: Student, helpers: nn.ModuleDict, folder: Path) -> None:
-    """Give a student the memory of a run of stage 2, and its helpers, as far as they are of the same kind and size.
+    """Give a student the memory of a run of stage 2, and its helpers, as far as they are of the same kind and size; or
+    the memory of a bundle, which keeps no helpers.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
+        FileNotFoundError: there is neither a checkpoint nor a bundle with memory.
         ValueError: that memory has other sizes.
     """
     checkpoint = folder / CHECKPOINT
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint in {folder}: set memory_start to a run of stage 2, or to nothing")
-    stored = load_checkpoint(checkpoint)
-    weights = stored["average"]
+    stored: dict[str, Any] = {}
+    if checkpoint.is_file():
+        stored = load_checkpoint(checkpoint)
+        weights = stored["average"]
+    elif (folder / "propagator.onnx").is_file():
+        weights = {name: value for graph in MEMORY_GRAPHS for name, value in graph_weights(folder, graph).items()}
+    else:
+        raise FileNotFoundError(
+            f"neither a checkpoint nor a bundle with memory in {folder}: set memory_start to a run of stage 2, to a "
+            "bundle, or to nothing"
+        )
     memory = {name.removeprefix("memory."): value for name, value in weights.items() if name.startswith("memory.")}
     try:
         memory_of(student).load_state_dict(memory)

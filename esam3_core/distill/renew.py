@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle written again: with another memory, size or thresholds, and everything else as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from esam3_core.config import from_dict, to_dict
+from esam3_core.deploy.export import CARD, check_place, export_bundle
+from esam3_core.deploy.weights import load_weights
+from esam3_core.distill.release import with_memory
+from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import Bundle
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle rather than a training run."""
+    return (folder / CARD).is_file()
+
+
+def renew(
+    folder: Path,
+    out: Path,
+    name: str,
+    size: int = 0,
+    memory: Path | None = None,
+    tracker: Mapping[str, Any] | None = None,
+    detector: Mapping[str, Any] | None = None,
+) -> Path:
+    """Export a bundle once more; its scores stay calibrated as they are.
+
+    Args:
+        folder: of the bundle; out: of the new one, the same if it shall be replaced; name: of the new one.
+        size: S of the new one, pixels; 0 = as before.
+        memory: folder of a run of stage 2 on this bundle's encoder; None = its own memory.
+        tracker, detector: settings that change.
+
+    Raises:
+        ValueError: the bundle's weights cannot be read back, or that memory was trained with another encoder.
+        Esam3Error: if `out` holds something that is no bundle.
+    """
+    check_place(out)
+    bundle = Bundle.load(folder)
+    student = Student(bundle.student).eval()
+    load_weights(student, folder)
+    provenance: dict[str, Any] = dict(bundle.provenance)
+    if memory is not None:
+        student, provenance["memory"] = with_memory(student, memory)
+    if size:
+        student.config = from_dict(type(student.config), to_dict(student.config) | {"size": size})
+    return export_bundle(
+        student,
+        bundle.tokenizer,
+        out,
+        name,
+        list(bundle.concepts),
+        dataclasses.replace(bundle.detector, **dict(detector or {})),
+        dataclasses.replace(bundle.tracker, **dict(tracker or {})),
+        provenance,
+        licence=bundle.licence,
+    )
