@@ -8,14 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint, save_checkpoint
+from esam3_core.distill.renew import is_bundle
+from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import Bundle
 
 
 def average(first: Path, second: Path, out: Path, share: float) -> Path:
     """Write a run whose weights lie between those of two runs; it can be started from and exported, not gone on with.
 
     Args:
-        first, second: folders of runs; the configuration kept is the second's.
+        first: folder of a run, or of the bundle that a run began with; second: of a run, whose configuration is kept.
         out: folder without a run.
         share: 0..1, of the second run.
 
@@ -27,7 +31,7 @@ def average(first: Path, second: Path, out: Path, share: float) -> Path:
         raise ValueError(f"--share is {share}: it must lie in 0..1")
     if (out / CHECKPOINT).exists():
         raise ValueError(f"{out} holds a run: choose a new folder")
-    old, new = (_read(folder) for folder in (first, second))
+    old, new = _read(first), _read(second)
     shapes = [{(key, value.shape) for key, value in state["average"].items()} for state in (old, new)]
     other = shapes[0] ^ shapes[1]
     if other:
@@ -46,6 +50,10 @@ def average(first: Path, second: Path, out: Path, share: float) -> Path:
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    if is_bundle(folder):
+        student = Student(Bundle.load(folder).student)
+        load_weights(student, folder)
+        return {"average": student.state_dict()}
     if not (folder / CHECKPOINT).is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: name the folder of a training run")
     return load_checkpoint(folder / CHECKPOINT)

@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     cache.set_defaults(run=run_cache)
 
     average = subparsers.add_parser("average", help="the mean of two runs, of which one went on from the other")
-    average.add_argument("first", type=Path, help="folder of a training run")
+    average.add_argument("first", type=Path, help="folder of a training run, or of a bundle")
     average.add_argument("second", type=Path, help="folder of the run that went on from it")
     average.add_argument("--out", type=Path, required=True, help="folder of the mean; export it, or start from it")
     average.add_argument("--share", type=float, default=0.5, help="of the second, 0..1 (default: %(default)s)")

@@ -13,6 +13,7 @@ import yaml
 from esam3_core.cli import main
 from esam3_core.config import StudentConfig, to_dict
 from esam3_core.config_stage3 import DistillConfig
+from esam3_core.deploy.export import prepare
 from esam3_core.distill.checkpoint_file import load_checkpoint, save_checkpoint
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.release import load_run
@@ -76,3 +77,12 @@ def test_what_is_refused_leaves_everything_as_it_was(
         assert main(["average", *arguments]) == 2
         assert reason in capsys.readouterr().err
     assert not (tmp_path / "new").exists() and (runs[1] / "last.pt").read_bytes() == before
+
+
+def test_a_run_and_the_bundle_it_began_with(
+    tiny_bundle: Path, tiny_student: Student, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert main(["average", str(tiny_bundle), str(runs[1]), "--out", str(tmp_path / "mean")]) == 0
+    old, new, mean = prepare(tiny_student).state_dict(), weights_of(runs[1]), weights_of(tmp_path / "mean")
+    key = "detector.decoder.layers.0.mlp.layers.0.weight"
+    torch.testing.assert_close(mean[key], (old[key] + new[key]) / 2)
