@@ -31,7 +31,7 @@ from esam3_core.runtime.memory import MemoryBank
 from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
 from esam3_core.runtime.rosters import memory_shape
 from esam3_core.runtime.student import Student
-from esam3_core.runtime.upsample import upsample_mask
+from esam3_core.runtime.upsample import to_logit, upsample_mask
 
 LATER = (0, 1, 2, 4, 8)  # frames after the mask was given
 SIZES = {"below 1000 pixels": (0, 1000), "1000 to 4000": (1000, 4000), "larger": (4000, 10**9), "all": (0, 10**9)}
@@ -91,6 +91,7 @@ def _redraw_from(student: Student, key: str, frames: Sequence[ClipFrame], number
     given = [_truth(frames[0], number) for number in numbers]
     logits = np.stack([mask_logits(crop, student.memory.side) for crop in given])
     size = frames[0].image.shape[:2]
+    level = to_logit(student.detector.mask_threshold)
     features = student.encode_image(frames[0].image)
     latents = student.memory.memorise(features, logits, np.full(len(given), CERTAIN, np.float32), [True] * len(given))
     banks = {way: MemoryBank(memory_shape(student), len(given)) for way in WAYS[:2]}
@@ -115,7 +116,7 @@ def _redraw_from(student: Student, key: str, frames: Sequence[ClipFrame], number
                 continue
             truth = _truth(frame, number)
             for way, masks in drawn.items():
-                ious[row_][way][later] = _iou(upsample_mask(masks[row_], 0.0, size), truth)
+                ious[row_][way][later] = _iou(upsample_mask(masks[row_], level, size), truth)
             ious[row_]["mask repeated"][later] = _iou(given[row_], truth)
     for number, crop, cells, values in zip(numbers, given, logits, ious, strict=True):
         yield Redrawn(key, number, crop.area, _iou(upsample_mask(cells, 0.0, size), crop), values)

@@ -96,6 +96,11 @@ def export_bundle(
     return folder
 
 
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle rather than, say, a training run."""
+    return (folder / CARD).is_file()
+
+
 def check_place(folder: Path) -> None:
     """See that a bundle may be written to a folder: nothing else lies there that would be lost.
 

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from esam3_core.deploy.export import is_bundle
 from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint, save_checkpoint
-from esam3_core.distill.renew import is_bundle
 from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
 

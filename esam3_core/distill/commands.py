@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     export.add_argument("--name", default="", help="of the bundle; default: the name of its folder")
     export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: as before")
-    export.add_argument("--memory", type=Path, metavar="RUN", help="folder of a run of stage 2 on this run's encoder")
+    export.add_argument("--memory", type=Path, metavar="RUN", help="run of stage 2 or bundle, of the same encoder")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
     for kind, name, meaning in SETTINGS:
         usual = getattr(kind(), name)
@@ -101,8 +101,9 @@ def run_average(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the averaged weights of a run as a bundle."""
+    from esam3_core.deploy.export import is_bundle
     from esam3_core.distill.release import release
-    from esam3_core.distill.renew import is_bundle, renew
+    from esam3_core.distill.renew import renew
 
     name = arguments.name or arguments.out.name
     folder, out, size, memory = arguments.folder, arguments.out, arguments.size, arguments.memory

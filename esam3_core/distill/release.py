@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from esam3_core.config import DetectorConfig, TrackerConfig, from_dict, to_dict
+from esam3_core.config import DetectorConfig, MemoryConfig, TrackerConfig, from_dict, to_dict
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
-from esam3_core.deploy.export import check_place, export_bundle, sha256
+from esam3_core.deploy.export import check_place, export_bundle, is_bundle, sha256
+from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, fit_shifts
 from esam3_core.distill.calibration_answers import collect
@@ -23,6 +24,7 @@ from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.commands import read_config, read_run, read_values
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.upsample import to_logit
 from esam3_core.scenes.vocabulary import NOUNS
 
@@ -30,6 +32,8 @@ LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt
 CONFIGS = {"stage 1": Stage1Config, "stage 2": Stage2Config, "stage 3": DistillConfig}
 SCENE_PICTURES = 240  # of the held-out scenes, to calibrate on: with 120 chance chose scores of which half were wrong
 REAL_PICTURES = 120  # of the real folder with the most weight
+Remembered = tuple[MemoryConfig, dict[str, torch.Tensor], dict[str, Any]]
+"""The configuration of a memory, the weights of the student that has it, what is to be told of its training."""
 
 
 def load_run(folder: Path) -> tuple[Student, DistillConfig, int]:
@@ -66,38 +70,52 @@ def check_stage(folder: Path, wanted: str) -> None:
 
 
 def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]]:
-    """A student with the memory of a run of stage 2, and what is to be told of that run.
+    """A student with the memory of a run of stage 2 or of a bundle, and what is to be told of where that comes from.
 
     Args:
-        student: of a run of stage 3, not changed; folder: of the run of stage 2.
+        student: of a run of stage 3, not changed; folder: of the run of stage 2, or of the bundle.
 
     Raises:
-        FileNotFoundError: if the folder holds no checkpoint.
+        FileNotFoundError: if the folder holds neither a checkpoint nor a bundle.
         ValueError: if it is a run of another stage, or that memory was trained with another image encoder.
+        BundleError: if the bundle has no memory.
     """
+    config, weights, told = _memory_of_bundle(folder) if is_bundle(folder) else _memory_of_run(folder)
+    own = student.state_dict()
+    for key, value in own.items():
+        # A bundle keeps half precision, and so will the one to be written.
+        if key.startswith("image_encoder.") and not (key in weights and torch.equal(weights[key].half(), value.half())):
+            raise ValueError(
+                f"the memory of {folder} was trained with another image encoder (see {key}): train it on this one, "
+                "with start set to this run"
+            )
+    both = Student(dataclasses.replace(student.config, memory=config))
+    memory = {key: value for key, value in weights.items() if key.startswith("memory.")}
+    both.load_state_dict(own | memory, strict=False)
+    return both.eval(), told
+
+
+def _memory_of_run(folder: Path) -> Remembered:
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: train with `esam3 distill stage2 CONFIG --out {folder}`")
     check_stage(folder, "stage 2")
     config = read_run(folder / "config.yaml", Stage2Config)
     state = load_checkpoint(checkpoint)
-    weights: dict[str, torch.Tensor] = state["average"]
-    own = student.state_dict()
-    for key, value in own.items():
-        if key.startswith("image_encoder.") and not (key in weights and torch.equal(weights[key], value)):
-            raise ValueError(
-                f"the memory of {folder} was trained with another image encoder (see {key}): train it on this one, "
-                "with start set to this run"
-            )
-    both = Student(dataclasses.replace(student.config, memory=config.student.memory))
-    memory = {key: value for key, value in weights.items() if key.startswith("memory.")}
-    both.load_state_dict(own | memory, strict=False)
     told = {
         "steps": int(state["step"]),
         "checkpoint_sha256": sha256(checkpoint),
         "sources": [f"{Path(source.path).name} ({source.kind})" for source in config.sources],
     }
-    return both.eval(), told
+    return config.student.memory, state["average"], told
+
+
+def _memory_of_bundle(folder: Path) -> Remembered:
+    bundle = Bundle.load(folder)
+    bundle.graph("propagator")  # raises BundleError
+    student = Student(bundle.student)
+    load_weights(student, folder)
+    return bundle.student.memory, student.state_dict(), dict(bundle.provenance.get("memory") or {})
 
 
 def release(
@@ -129,7 +147,10 @@ def release(
     check_place(out)
     student, config, steps = load_run(folder)
     if memory is None and student.memory is not None:
-        raise ValueError(f"the memory of {folder} has not learnt anything: add --memory with a run of stage 2")
+        raise ValueError(
+            f"the memory of {folder} has not learnt anything: add --memory with a run of stage 2, or with the bundle "
+            "that the run began with if its encoder stayed frozen"
+        )
     remembering: dict[str, Any] = {}
     if memory is not None:
         student, told = with_memory(student, memory)

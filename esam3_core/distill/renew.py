@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from esam3_core.config import from_dict, to_dict
-from esam3_core.deploy.export import CARD, check_place, export_bundle
+from esam3_core.deploy.export import check_place, export_bundle
 from esam3_core.deploy.weights import load_weights
 from esam3_core.distill.release import with_memory
 from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
-
-
-def is_bundle(folder: Path) -> bool:
-    """Whether a folder is a bundle rather than a training run."""
-    return (folder / CARD).is_file()
 
 
 def renew(

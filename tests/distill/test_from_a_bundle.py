@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from esam3_core.config import StudentConfig
 from esam3_core.config_stage3 import DistillConfig
+from esam3_core.deploy.export import export_bundle, prepare
 from esam3_core.deploy.weights import UNUSED, graph_weights, load_text_weights
 from esam3_core.distill.fit import Fit
+from esam3_core.distill.release import load_run, release, with_memory
 from esam3_core.distill.stage3 import Stage3
 from esam3_core.nn.student import Student
+from tests.distill.teachers import MEMORY
 
 
 @pytest.fixture()
@@ -35,6 +39,27 @@ def test_a_run_trains_from_a_bundle_alone(run: DistillConfig, tmp_path: Path) ->
     fit.run()
     after = fit.stage.student.state_dict()
     assert any(not torch.equal(after[name], before[name]) for name in after if name.startswith("detector."))
+
+
+def test_where_the_encoder_stays_as_it_is_the_bundles_memory_still_fits(
+    run: DistillConfig, tiny_config: StudentConfig, tiny_text: Path, tmp_path: Path
+) -> None:
+    student = Student(dataclasses.replace(tiny_config, memory=dataclasses.replace(MEMORY, latents_global=3))).eval()
+    bundle = export_bundle(student, tiny_text / "tokenizer.json", tmp_path / "bundle", "bundle", ["cup"])
+    config = dataclasses.replace(
+        run, student=student.config, start=str(bundle), text=str(bundle), encoder_frozen=True, frozen_steps=0
+    )
+    Fit(config, tmp_path / "run", Stage3(config)).run()
+    learnt, _, _ = load_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="has not learnt anything"):
+        release(tmp_path / "run", tmp_path / "mine", "mine")
+    both, _ = with_memory(learnt, bundle)
+    kept = prepare(student).state_dict()
+    assert all(torch.equal(v, kept[n]) for n, v in both.state_dict().items() if n.startswith("memory."))
+    with torch.no_grad():
+        next(learnt.image_encoder.parameters()).add_(1)
+    with pytest.raises(ValueError, match="another image encoder"):
+        with_memory(learnt, bundle)
 
 
 def test_the_text_encoder_may_come_from_another_bundle_than_the_rest(run: DistillConfig, tiny_bundle: Path) -> None:

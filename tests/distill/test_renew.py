@@ -13,10 +13,10 @@ import torch
 from esam3_core.cli import main
 from esam3_core.config import StudentConfig
 from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
-from esam3_core.deploy.export import export_bundle
+from esam3_core.deploy.export import export_bundle, is_bundle
 from esam3_core.deploy.weights import graph_weights
 from esam3_core.distill.fit import Fit
-from esam3_core.distill.renew import is_bundle, renew
+from esam3_core.distill.renew import renew
 from esam3_core.distill.stage2 import Stage2
 from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
