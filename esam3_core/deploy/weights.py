@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +44,10 @@ def load_weights(student: Student, folder: Path) -> None:
     """
     graphs = [graph for graph in PREFIXES if (folder / f"{graph}.onnx").is_file()]
     found = {name: weight for graph in graphs for name, weight in graph_weights(folder, graph).items()}
-    own = student.state_dict()
-    needed = [name for name in own if not any(part in name for part in UNUSED)]
+    needed = [name for name in student.state_dict() if not any(part in name for part in UNUSED)]
     new = tuple(prefix for prefix in ADDED if not any(name.startswith(prefix) for name in found))
     needed = [name for name in needed if not (new and name.startswith(new))]
-    wrong = [name for name in needed if name not in found or found[name].shape != own[name].shape]
-    if wrong:
-        raise ValueError(
-            f"{folder} does not give {len(wrong)} weights of this student (first {wrong[0]}): "
-            "use the student section of its student.yaml; bundles of RepViT students, whose branches are merged, and "
-            "of older versions cannot be trained further: start from the checkpoint"
-        )
-    student.load_state_dict({name: found[name] for name in needed}, strict=False)
+    _take(student, found, needed, folder)
 
 
 def load_text_weights(student: Student, folder: Path) -> None:
@@ -64,13 +57,19 @@ def load_text_weights(student: Student, folder: Path) -> None:
         ValueError: if the bundle's text encoder is another one than the student's.
     """
     found = graph_weights(folder, "text_encoder")
-    own = {name: value for name, value in student.state_dict().items() if name.startswith("text_encoder.")}
-    needed = [name for name in own if not any(part in name for part in UNUSED)]
+    own = [name for name in student.state_dict() if name.startswith("text_encoder.")]
+    _take(student, found, [name for name in own if not any(part in name for part in UNUSED)], folder)
+
+
+def _take(student: Student, found: Mapping[str, Tensor], needed: Sequence[str], folder: Path) -> None:
+    """Give a student the needed ones of the weights that a bundle holds, or none if one of them does not fit."""
+    own = student.state_dict()
     wrong = [name for name in needed if name not in found or found[name].shape != own[name].shape]
     if wrong:
         raise ValueError(
-            f"the text encoder of {folder} is another one than the run's student has (first {wrong[0]}): "
-            "use the student section of its student.yaml"
+            f"{folder} does not give {len(wrong)} weights of this student (first {wrong[0]}): "
+            "use the student section of its student.yaml; bundles of RepViT students, whose branches are merged, and "
+            "of older versions cannot be trained further: start from the checkpoint"
         )
     student.load_state_dict({name: found[name] for name in needed}, strict=False)
 
