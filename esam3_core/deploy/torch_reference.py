@@ -12,8 +12,7 @@ from esam3_core.deploy.export import prepare
 from esam3_core.deploy.gates import Run
 from esam3_core.deploy.graphs import graphs_of
 from esam3_core.deploy.watched import Feeds
-from esam3_core.deploy.weights import load_weights
-from esam3_core.nn.student import Student
+from esam3_core.deploy.weights import bundle_student
 from esam3_core.runtime.bundle import Bundle
 
 
@@ -23,9 +22,7 @@ def torch_runs(bundle: Bundle) -> dict[str, Run]:
     Raises:
         ValueError: the bundle does not hold every weight, as older bundles with folded normalisation.
     """
-    student = Student(bundle.student)
-    load_weights(student, bundle.folder)
-    student = prepare(student.eval(), half=False)
+    student = prepare(bundle_student(bundle), half=False)
     specs = graphs_of(bundle.student)
     return {graph: _run(specs[graph].build(student).eval(), specs[graph].outputs) for graph in bundle.graphs}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from esam3_core.deploy.half import HALF
 from esam3_core.deploy.optimise import TRANSPOSED
 from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import Bundle
 
 PREFIXES = {
     "image_encoder": ("encoder.", "image_encoder."),
@@ -28,6 +29,13 @@ PREFIXES = {
 ADDED = ("memory.", "exemplar_encoder.")
 """What a student may have although the bundle or checkpoint from which it starts has none."""
 UNUSED = ("text_encoder.sentence.", "num_batches_tracked")  # parts of the names of weights that no graph needs
+
+
+def bundle_student(bundle: Bundle) -> Student:
+    """The student that a bundle was made from, in evaluation mode; raises as `load_weights` does."""
+    student = Student(bundle.student).eval()
+    load_weights(student, bundle.folder)
+    return student
 
 
 def load_weights(student: Student, folder: Path) -> None:

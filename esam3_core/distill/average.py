@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from esam3_core.deploy.export import is_bundle
-from esam3_core.deploy.weights import load_weights
+from esam3_core.deploy.weights import bundle_student
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint, save_checkpoint
-from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
 
 
@@ -51,9 +50,7 @@ def average(first: Path, second: Path, out: Path, share: float) -> Path:
 
 def _read(folder: Path) -> dict[str, Any]:
     if is_bundle(folder):
-        student = Student(Bundle.load(folder).student)
-        load_weights(student, folder)
-        return {"average": student.state_dict()}
+        return {"average": bundle_student(Bundle.load(folder)).state_dict()}
     if not (folder / CHECKPOINT).is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: name the folder of a training run")
     return load_checkpoint(folder / CHECKPOINT)

@@ -16,7 +16,7 @@ from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.export import check_place, export_bundle, is_bundle, sha256
-from esam3_core.deploy.weights import load_weights
+from esam3_core.deploy.weights import bundle_student
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, fit_shifts
 from esam3_core.distill.calibration_answers import collect
@@ -113,9 +113,7 @@ def _memory_of_run(folder: Path) -> Remembered:
 def _memory_of_bundle(folder: Path) -> Remembered:
     bundle = Bundle.load(folder)
     bundle.graph("propagator")  # raises BundleError
-    student = Student(bundle.student)
-    load_weights(student, folder)
-    return bundle.student.memory, student.state_dict(), dict(bundle.provenance.get("memory") or {})
+    return bundle.student.memory, bundle_student(bundle).state_dict(), dict(bundle.provenance.get("memory") or {})
 
 
 def release(

@@ -10,9 +10,8 @@ from typing import Any
 
 from esam3_core.config import from_dict, to_dict
 from esam3_core.deploy.export import check_place, export_bundle
-from esam3_core.deploy.weights import load_weights
+from esam3_core.deploy.weights import bundle_student
 from esam3_core.distill.release import with_memory
-from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
 
 
@@ -39,8 +38,7 @@ def renew(
     """
     check_place(out)
     bundle = Bundle.load(folder)
-    student = Student(bundle.student).eval()
-    load_weights(student, folder)
+    student = bundle_student(bundle)
     provenance: dict[str, Any] = dict(bundle.provenance)
     if memory is not None:
         student, provenance["memory"] = with_memory(student, memory)
