@@ -39,6 +39,7 @@ class MemoryConfig:
     head_layers: int = 1  # of the two-way mask decoder
     head_heads: int = 4
     head_ffn: int = 256
+    near: bool = False  # perceiver: learns to look for a track in a window about where it was, for a third of the work
     candidates: int = 0  # further masks drawn for a prompt that may mean several things; 0 = one mask only
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from esam3_core.deploy.graphs_memory import (
     MemoryNeckGraph,
     PointerEncoderGraph,
     PropagatorGraph,
+    PropagatorNearGraph,
     memory_inputs,
 )
 from esam3_core.nn.sam3_neck import Sam3Neck
@@ -117,6 +118,15 @@ MEMORY_GRAPHS = {
     "exemplar_encoder": GraphSpec(ExemplarEncoderGraph, ("prompt", "pad"), ("boxes", "labels")),
 }  # fmt: skip
 
+WINDOW_GRAPHS = {
+    "propagator_near": GraphSpec(
+        PropagatorNearGraph,
+        ("masks", "iou", "objectness", "pointer"),
+        ("memory", "memory_age", "memory_used", "pointers", "pointer_age", "pointer_used", "corner"),
+    ),
+}
+"""What a memory that has learnt it has beside these: it looks for a track near where it was."""
+
 OFFICIAL_MEMORY_GRAPHS = {
     "image_encoder": GraphSpec(SharedImageEncoderGraph, ("p16", "p8", "p4", "map")),
     "memory_neck": GraphSpec(MemoryNeckGraph, ("p16", "p8", "p4")),
@@ -129,7 +139,8 @@ def graphs_of(config: StudentConfig) -> dict[str, GraphSpec]:
     """The graphs that a student's bundle has."""
     if config.memory.kind != "none":
         official = OFFICIAL_MEMORY_GRAPHS if config.neck == "sam3" else {}
-        return {**GRAPHS, **MEMORY_GRAPHS, **official}
+        near = WINDOW_GRAPHS if config.memory.near else {}
+        return {**GRAPHS, **MEMORY_GRAPHS, **near, **official}
     return {**GRAPHS, "exemplar_encoder": MEMORY_GRAPHS["exemplar_encoder"]} if has_exemplars(config) else GRAPHS
 
 
@@ -154,7 +165,7 @@ def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict
         tokens = torch.randint(1, config.text.vocab_size, (concepts, context), generator=rng)
         tokens[:, context // 2 :] = 0
         return {"tokens": tokens}
-    if graph in MEMORY_GRAPHS or graph in OFFICIAL_MEMORY_GRAPHS:
+    if any(graph in graphs for graphs in (MEMORY_GRAPHS, WINDOW_GRAPHS, OFFICIAL_MEMORY_GRAPHS)):
         return memory_inputs(graph, config, concepts, rng)
     length = prompt_length(config)
     pad = torch.zeros(concepts, length, dtype=torch.bool)

@@ -14,6 +14,8 @@ from esam3_core.nn.sam3_memory import Sam3Memory
 from esam3_core.nn.sam3_neck import HIDDEN
 from esam3_core.nn.sam3_prompts import GeometryEncoder
 from esam3_core.nn.student import Student
+from esam3_core.nn.window import Windows
+from esam3_core.runtime.near import window_side
 
 
 def memory_of(student: Student) -> Memory:
@@ -68,6 +70,25 @@ class PropagatorGraph(nn.Module):
         """Shapes: `nn.memory.Remembered`; points [T, K, 2], point_labels int64 [T, K]."""
         remembered = Remembered(memory, memory_age, memory_used, pointers, pointer_age, pointer_used)
         seen = self.memory.propagate(p16, p8, p4, remembered, points, point_labels)
+        return seen.masks, seen.iou, seen.objectness, seen.pointer
+
+
+class PropagatorNearGraph(nn.Module):
+    """Features of one frame, the memory of T tracks and a window for each -> where they are now in their windows."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.memory = memory_of(student)
+
+    def forward(
+        self, p16: Tensor, p8: Tensor, p4: Tensor, memory: Tensor, memory_age: Tensor, memory_used: Tensor,
+        pointers: Tensor, pointer_age: Tensor, pointer_used: Tensor, corner: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """Shapes: `nn.memory.Remembered`; corner int64 [T, 2]."""
+        remembered = Remembered(memory, memory_age, memory_used, pointers, pointer_age, pointer_used)
+        grid = (p16.shape[2], p16.shape[3])
+        windows = Windows(corner, window_side(grid[0]), grid)
+        seen = self.memory.propagate_near(p16, p8, p4, remembered, windows)
         return seen.masks, seen.iou, seen.objectness, seen.pointer
 
 
@@ -142,10 +163,11 @@ def memory_inputs(graph: str, config: StudentConfig, rows: int, rng: torch.Gener
     }
     if graph == "pointer_encoder":
         return {"p16": p16, **fine, "masks": torch.randn(rows, 4 * grid, 4 * grid, generator=rng) * 4}
+    near = graph == "propagator_near"
     used = torch.rand(rows, own.slots, generator=rng) < 0.7
-    used[-1] = False
+    used[-1] = near
     latents = own.tokens(config.size, STRIDES[config.neck])
-    return {
+    remembered = {
         "p16": p16,
         **fine,
         "memory": torch.randn(rows, own.slots, latents, own.width, generator=rng),
@@ -154,9 +176,15 @@ def memory_inputs(graph: str, config: StudentConfig, rows: int, rng: torch.Gener
         "pointers": torch.randn(rows, own.pointers, width, generator=rng),
         "pointer_age": torch.randint(0, 40, (rows, own.pointers), generator=rng).float(),
         "pointer_used": torch.rand(rows, own.pointers, generator=rng) < 0.7,
+    }
+    if near:
+        room = grid - window_side(grid) + 1
+        return {**remembered, "corner": torch.randint(0, room, (rows, 2), generator=rng)}
+    return {
+        **remembered,
         "points": torch.rand(rows, own.points, 2, generator=rng),
         "point_labels": example_labels(rows, own.points),
-    }  # fmt: skip
+    }
 
 
 def example_labels(rows: int, room: int) -> Tensor:

@@ -57,7 +57,9 @@ class Stage2(Stage):
             raise ValueError("stage 2 needs a trained encoder: set start to a stage 3 checkpoint or a bundle")
         start_from(self.student, Path(config.start))
         self.teacher: Teacher | None = open_teacher(config.teacher) if config.teacher.kind != "none" else None
-        helpers: dict[str, nn.Module] = {"coarse": nn.Linear(config.student.memory.token_width, 1)}
+        coarse = nn.Linear(config.student.memory.token_width, 1)
+        nn.init.zeros_(coarse.weight)  # a memory from a bundle, which keeps no helper, has tokens of great length
+        helpers: dict[str, nn.Module] = {"coarse": coarse}
         if self.teacher is not None:
             helpers["pointer"] = nn.Linear(config.student.width, self._pointer_width(self.teacher))
         self.helpers = nn.ModuleDict(helpers)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from esam3_core.config_stage2 import PROMPTS, Stage2Config
 from esam3_core.distill.stage2_cache import CachedClip, ClipCache, Taught, box_corners
+from esam3_core.distill.stage2_windows import WindowPlan, plan_windows
 
 ROUGH_IOU = 0.75  # of a given mask with the true one, at least
 MIN_START = 0.0006  # share of the frame that an object must cover where it is shown to the student
@@ -39,6 +40,8 @@ class ClipBatch:
     points: Tensor  # float32 [T, K, 2], of the first frame
     labels: Tensor  # int64 [T, K]
     written: Tensor  # bool [F, T]; where not, the frame is not remembered, however sure the student is
+    near: Tensor  # bool [F, T]; the track is looked for in a window only
+    corner: Tensor  # int64 [F, T, 2], row and column of the window's first cell
     taught: Taught | None  # [F, T, ...]
     thumbs: NDArray[np.uint8]  # [F, B, S/2, S/2, 3]
 
@@ -109,22 +112,32 @@ class Stage2Batches:
         for frame, track in np.argwhere(given):
             rough[frame, track] = torch.from_numpy(roughened(masks[frame, track].numpy(), rng))
         written = rng.random(areas.shape) >= self.config.unwritten
+        windows = self._windows(scene.masks, given, rng)
+        masks[torch.from_numpy(windows.missed)] = 0.0
         return ClipBatch(
             p16=scene.maps["p16"],
             p8=scene.maps["p8"],
             p4=scene.maps["p4"],
             clip=torch.from_numpy(clip),
             masks=masks,
-            visible=torch.from_numpy(areas > 0),
+            visible=torch.from_numpy((areas > 0) & ~windows.missed),
             known=torch.from_numpy(known),
             given=torch.from_numpy(given),
             shown=rough,
             points=torch.from_numpy(points),
             labels=torch.from_numpy(labels),
             written=torch.from_numpy(written),
+            near=torch.from_numpy(windows.near),
+            corner=torch.from_numpy(windows.corner),
             taught=scene.taught,
             thumbs=scene.thumbs,
         )
+
+    def _windows(
+        self, masks: NDArray[np.bool_], given: NDArray[np.bool_], rng: np.random.Generator
+    ) -> WindowPlan:
+        """Who is looked for in a window: nobody, if the memory is not to learn it."""
+        return plan_windows(masks, given if self.config.student.memory.near else np.ones_like(given), rng)
 
     def _prompts(
         self, masks: NDArray[np.bool_], known: NDArray[np.bool_], areas: NDArray[np.int64], rng: np.random.Generator

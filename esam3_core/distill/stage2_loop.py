@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from esam3_core.distill.stage2_batches import ClipBatch
 from esam3_core.nn.memory import Memory, Remembered, Sighting
+from esam3_core.nn.window import Windows
+from esam3_core.runtime.near import SPLIT, window_side
 from esam3_core.runtime.object_prompt import CERTAIN
+from esam3_core.runtime.overlaps import SUPPRESSED
 
 
 @dataclass
@@ -109,7 +112,10 @@ def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
     for frame in range(frames):
         p16, p8, p4 = (maps[frame].float()[batch.clip] for maps in (batch.p16, batch.p8, batch.p4))
         known = recollection.read() if frame else nothing(memory, p16, tracks, (p16.shape[2], p16.shape[3]))
-        seen = call(memory.propagate, p16, p8, p4, known, batch.points, none if frame else batch.labels)
+        if batch.near[frame].any():
+            seen = _look_both_ways(memory, call, (p16, p8, p4), known, batch, frame)
+        else:
+            seen = call(memory.propagate, p16, p8, p4, known, batch.points, none if frame else batch.labels)
         given = batch.given[frame]
         masks = torch.where(given[:, None, None], (2 * batch.shown[frame] - 1) * CERTAIN, seen.masks)
         told = given if frame else torch.ones_like(given)
@@ -134,6 +140,31 @@ def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
     return Journey(
         stacked("masks"), stacked("iou"), stacked("objectness"), stacked("pointer"), stacked("tokens"), again
     )
+
+
+def _look_both_ways(
+    memory: Memory, call: Callable[..., Any], maps: tuple[Tensor, ...], known: Remembered, batch: ClipBatch, frame: int
+) -> Sighting:
+    """What tracks see of which some are looked for in a window; elsewhere these see nothing."""
+    near = batch.near[frame]
+    grid = (maps[0].shape[2], maps[0].shape[3])
+    windows = Windows(batch.corner[frame][near], window_side(grid[0]), grid)
+    some = call(memory.propagate_near, *(x[near] for x in maps), _of(known, near), windows)
+    masks = windows.whole(some.masks.flatten(1)[..., None], SPLIT, SUPPRESSED)[..., 0]
+    some = replace(some, masks=masks.unflatten(1, maps[2].shape[2:]), tokens=windows.whole(some.tokens, 1, 0.0))
+    if near.all():
+        return some
+    rest = ~near
+    none = torch.full_like(batch.labels[rest], -1)
+    others = call(memory.propagate, *(x[rest] for x in maps), _of(known, rest), batch.points[rest], none)
+    order = torch.cat([near.nonzero()[:, 0], rest.nonzero()[:, 0]]).argsort()
+    both = {one.name: torch.cat([getattr(some, one.name), getattr(others, one.name)])[order] for one in fields(some)}
+    return Sighting(**both)
+
+
+def _of(known: Remembered, tracks: Tensor) -> Remembered:
+    """What some tracks remember; tracks: bool [T]."""
+    return Remembered(*(getattr(known, one.name)[tracks] for one in fields(known)))
 
 
 def _direct(function: Callable[..., Any], *arguments: Any) -> Any:

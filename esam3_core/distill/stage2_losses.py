@@ -66,7 +66,8 @@ def coarse_term(journey: Journey, batch: ClipBatch, look: nn.Module) -> Tensor:
     logits = look(tokens)[..., 0].unflatten(-1, share.shape[2:])
     focal, dice = mask_terms(logits, torch.cat([share, share[:1]]))
     again = batch.visible & batch.known  # the second look at the first frame knows every track
-    return mean_of(focal + dice, torch.cat([is_asked(batch) & batch.visible, again[:1]]))
+    whole = is_asked(batch) & batch.visible & ~batch.near  # of a window's frame there are no other tokens
+    return mean_of(focal + dice, torch.cat([whole, again[:1]]))
 
 
 def is_asked(batch: ClipBatch) -> Tensor:

@@ -20,6 +20,7 @@ from esam3_core.nn.memory_encoder import MemoryEncoder
 from esam3_core.nn.perceiver import Perceiver
 from esam3_core.nn.rope import cell_places, rope_waves, sine_places
 from esam3_core.nn.sam_heads import Drawn, SamHeads
+from esam3_core.nn.window import Windows
 
 INPUT_PLACES = 0.1  # share of the sine table that is added to the tokens before memory attention
 
@@ -116,7 +117,34 @@ class Memory(nn.Module):
             remembered: of T tracks.
             points: [T, K, 2] x, y in 0..1; labels: int64 [T, K], see `prompt_encoder.LABELS`.
         """
-        drawn = self.draw(p16, p8, p4, remembered, points, labels)
+        return self._sighting(self.draw(p16, p8, p4, remembered, points, labels), labels)
+
+    def propagate_near(
+        self, p16: Tensor, p8: Tensor, p4: Tensor, remembered: Remembered, windows: Windows
+    ) -> Sighting:
+        """Look for tracks in a window each: what each cell makes of memory is the same as in the whole frame, and the
+        heads see nothing else. Only for tracks that remember something, and a Perceiver's.
+
+        Args:
+            p16, p8, p4: features of the frame, [1, ...] (or one row per track).
+
+        Returns:
+            `masks` and `tokens` of the windows, [T, 4w, 4w] and [T, w * w, c].
+        """
+        assert self.likeness is not None
+        unit = windows.tokens(self.likeness.unit(self._tokens(p16)))
+        looks = self.likeness.remembered(unit, remembered.memory[:, :, :MEANS], remembered.memory_used)
+        image = self.condition(p16, remembered, windows)
+        image = image + self.likeness.into(torch.stack([looks, torch.zeros_like(looks)], -1))
+        labels = torch.full_like(windows.corner[:, :1], -1)  # no prompt
+        square = (windows.side, windows.side)
+        places = windows.tokens(self.heads.prompts.grid(*windows.grid)[None])
+        nowhere = torch.zeros_like(windows.corner[:, None]).to(p16.dtype)
+        drawn = self.heads(image, windows.fine(p8, 2), windows.fine(p4, 4), nowhere, labels, square, places)
+        drawn.masks = drawn.masks + self.likeness.logits(looks, torch.zeros_like(looks), square)
+        return self._sighting(drawn, labels)
+
+    def _sighting(self, drawn: Drawn, labels: Tensor) -> Sighting:
         best, told = self._best(drawn, labels)
         take = best[:, None, None, None].expand(-1, -1, *drawn.masks.shape[2:])
         masks = torch.gather(drawn.masks, 1, take)[:, 0]
@@ -152,16 +180,18 @@ class Memory(nn.Module):
         visible = (objectness > 0).to(token.dtype)[:, None]
         return visible * self.heads.pointer(token) + (1 - visible) * self.no_pointer
 
-    def condition(self, p16: Tensor, remembered: Remembered) -> Tensor:
-        """Tokens of the frame that know the tracks: [T, N, c]."""
+    def condition(self, p16: Tensor, remembered: Remembered, windows: Windows | None = None) -> Tensor:
+        """Tokens of the frame, or of a window of each track, that know the tracks: [T, N, c]."""
         height, columns = p16.shape[2:]
         tokens = self._tokens(p16)  # [1, N, c]
         places = cell_places(height, columns).to(p16)  # [N, 2]
         key, value, used = self._keys(remembered, (height, columns))
         attended = self.attention(
             tokens + INPUT_PLACES * sine_places(places, tokens.shape[2]), key, value,
-            self._waves(places).to(p16), self._key_waves(remembered, (height, columns)).to(p16), used,
+            self._waves(places).to(p16), self._key_waves(remembered, (height, columns)).to(p16), used, windows,
         )  # fmt: skip
+        if windows is not None:
+            return attended
         known = remembered.memory_used.any(1).to(p16.dtype)[:, None, None]
         return known * attended + (1 - known) * (tokens + self.no_memory)
 

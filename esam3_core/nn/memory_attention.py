@@ -6,11 +6,14 @@ RoPE turns only tokens that have a place: cells of the map, 2D latents. Global l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from esam3_core.nn.layers import LONG, MLP, attend, attend_long
 from esam3_core.nn.rope import rotate
+from esam3_core.nn.window import Windows
 
 NEAR = 0.8  # of all channels of queries and keys at first: so a token looks at its own place before it has learnt more
 
@@ -65,12 +68,17 @@ class MemoryLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.mlp = MLP(width, ffn, width)
 
-    def forward(
+    def look_around(self, x: Tensor, waves: Tensor) -> Tensor:
+        """The tokens look at each other, in the layers that do."""
+        if self.norm1 is None or self.self_attention is None:
+            return x
+        y = self.norm1(x)
+        return x + self.self_attention(y, y, y, waves, waves)
+
+    def look_back(
         self, x: Tensor, key: Tensor, value: Tensor, waves: Tensor, key_waves: Tensor, bias: Tensor
     ) -> Tensor:
-        if self.norm1 is not None and self.self_attention is not None:
-            y = self.norm1(x)
-            x = x + self.self_attention(y, y, y, waves, waves)
+        """The tokens look at memory, each by itself."""
         x = x + self.memory_attention(self.norm2(x), key, value, waves, key_waves, bias)
         return x + self.mlp(self.norm3(x))
 
@@ -85,14 +93,15 @@ class MemoryAttention(nn.Module):
         self, layers: int, self_layers: int, width: int, memory_width: int, inner: int, ffn: int
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[MemoryLayer] = nn.ModuleList(  # type: ignore[assignment]
             MemoryLayer(width, memory_width, inner, ffn, index < self_layers) for index in range(layers)
         )
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, tokens: Tensor, key: Tensor, value: Tensor, waves: Tensor, key_waves: Tensor, used: Tensor
-    ) -> Tensor:
+        self, tokens: Tensor, key: Tensor, value: Tensor, waves: Tensor, key_waves: Tensor, used: Tensor,
+        windows: Windows | None = None,
+    ) -> Tensor:  # fmt: skip
         """Look at memory.
 
         Args:
@@ -101,13 +110,18 @@ class MemoryAttention(nn.Module):
             waves: [2, N, inner / 2]; key_waves: [2, K, inner / 2], see `PlacedAttention`.
             used: bool [T, K]; the others are not seen. A track without any gets numbers that mean nothing, but finite
                 ones: the caller puts others in their place.
+            windows: only what lies in them looks at memory; the first look of the frame's tokens at each other is
+                still of all of them.
 
         Returns:
-            [T, N, c]
+            [T, N, c], or [T, w * w, c] in windows.
         """
         bias = (1.0 - used[:, None, :].to(tokens.dtype)) * -1e4  # [T, 1, K]
-        for layer in self.layers:
-            tokens = layer(tokens, key, value, waves, key_waves, bias)
+        for index, layer in enumerate(self.layers):
+            tokens = layer.look_around(tokens, waves)
+            if index == 0 and windows is not None:
+                tokens, waves = windows.tokens(tokens), windows.waves(waves)
+            tokens = layer.look_back(tokens, key, value, waves, key_waves, bias)
         return self.norm(tokens)
 
 

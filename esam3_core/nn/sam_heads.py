@@ -55,7 +55,8 @@ class MaskDecoder(nn.Module):
         """Draw.
 
         Args:
-            image: [T, N, c], tokens of the frame that know the track; places: [N, c]; grid: (h, w), h * w = N.
+            image: [T, N, c], tokens of the frame, or of a window of it, that know the track; places: [N, c], or
+                [T, N, c] in windows; grid: (h, w), h * w = N.
             p8: [1 or T, 2 fine, 2h, 2w]; p4: [1 or T, fine, 4h, 4w].
             prompts: [T, n, c]; seen: bool [T, n], which of them count.
         """
@@ -90,9 +91,13 @@ class SamHeads(nn.Module):
         self.pointer = MLP(width, width, width, config.width)
 
     def forward(
-        self, image: Tensor, p8: Tensor, p4: Tensor, points: Tensor, labels: Tensor, grid: tuple[int, int]
-    ) -> Drawn:
-        """Image tokens [T, N, c] that know the track, fine maps, points [T, K, 2], labels [T, K] -> what is drawn."""
+        self, image: Tensor, p8: Tensor, p4: Tensor, points: Tensor, labels: Tensor, grid: tuple[int, int],
+        places: Tensor | None = None,
+    ) -> Drawn:  # fmt: skip
+        """Image tokens [T, N, c] that know the track, fine maps, points [T, K, 2], labels [T, K] -> what is drawn.
+
+        `places` [T, N, c] are those of windows; None = the tokens are the whole frame's.
+        """
         prompts, seen = self.prompts(points, labels)
-        places = self.prompts.grid(*grid)
+        places = self.prompts.grid(*grid) if places is None else places
         return self.masks(image + self.prompts.no_mask, places, p8, p4, prompts, seen, grid)

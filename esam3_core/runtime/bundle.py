@@ -17,7 +17,8 @@ from esam3_core.runtime.errors import BundleError
 GRAPHS = ("image_encoder", "text_encoder", "detector")
 MEMORY_GRAPHS = ("propagator", "memorizer")
 OFFICIAL_MEMORY_GRAPHS = ("memory_neck", "pointer_encoder")  # SAM 3's tracker has features of its own
-OPTIONAL_GRAPHS = (*MEMORY_GRAPHS, *OFFICIAL_MEMORY_GRAPHS, "exemplar_encoder")
+NEAR_GRAPH = "propagator_near"  # looks for a track near where it was; bundles made before there was one have none
+OPTIONAL_GRAPHS = (*MEMORY_GRAPHS, NEAR_GRAPH, *OFFICIAL_MEMORY_GRAPHS, "exemplar_encoder")
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles"
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where PyYAML has it: ten times faster
 COPY_AGAIN = "copy the bundle again, or make it again with `esam3 export`"

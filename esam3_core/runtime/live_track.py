@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.near import Area
 from esam3_core.runtime.track import Box, Detection, State, Track
 
 SCORE_MEMORY = 0.7  # share of the old score in the smoothed one
@@ -54,6 +55,12 @@ class LiveTrack:
         dx, dy = self.predicted_shift(stamp)
         x, y, width, height = self.box
         return x + dx, y + dy, width, height
+
+    def expected_area(self, stamp: float) -> Area:
+        """The same as shares 0..1 of the frame."""
+        x, y, width, height = self.predicted_box(stamp)
+        rows, columns = self.crop.size
+        return x / columns, y / rows, (x + width) / columns, (y + height) / rows
 
     def predicted_crop(self, stamp: float) -> CroppedMask:
         """The mask where the instance probably is."""

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from esam3_core.runtime.detector import FEATURES
 from esam3_core.runtime.engines import Engine, OnnxEngine
 from esam3_core.runtime.memory import MemoryBank
+from esam3_core.runtime.near import SPLIT, Area, runs_out, whole_frame, window_corner
 from esam3_core.runtime.object_prompt import ObjectPrompt
 from esam3_core.runtime.stages import Stages
 
 BUCKETS = (1, 2, 4, 8, 16)  # tracks in one run of an engine of a GPU, which must not meet a new size every frame
 REMEMBERED = ("memory", "memory_age", "memory_used", "pointers", "pointer_age", "pointer_used")
 PROPAGATOR_INPUTS = (*FEATURES, *REMEMBERED, "points", "point_labels")
+NEAR_INPUTS = (*FEATURES, *REMEMBERED, "corner")
 PROPAGATOR_OUTPUTS = ("masks", "iou", "objectness", "pointer")
 MEMORIZER_INPUTS = ("p16", "masks", "objectness", "prompted")
 MEMORIZER_OUTPUTS = ("memory",)
@@ -50,12 +52,14 @@ class MemoryEngines:
         points: int,
         side: int,
         stages: Stages,
+        near: Engine | None = None,
         neck: Engine | None = None,
         pointer_encoder: Engine | None = None,
     ) -> None:
         """`points` is K, how many points or corners a track may be prompted with; masks have `side` x `side` cells.
 
         Args:
+            near: a propagator that looks into a window; None = every track is looked for in the whole frame.
             neck: makes the features that memory sees; None = those of the detector.
             pointer_encoder: points at masks that were given; None = memory does, once it knows them.
         """
@@ -63,6 +67,7 @@ class MemoryEngines:
         self.side = side
         self._propagator = propagator
         self._memorizer = memorizer
+        self._near = near
         self._neck = neck
         self._pointer_encoder = pointer_encoder
         self._stages = stages
@@ -74,6 +79,7 @@ class MemoryEngines:
         bank: MemoryBank,
         keys: Sequence[int],
         prompts: Mapping[int, ObjectPrompt] | None = None,
+        expected: Mapping[int, Area] | None = None,
     ) -> Sightings:
         """Look for tracks in a frame.
 
@@ -81,17 +87,39 @@ class MemoryEngines:
             features: the image encoder's outputs, as arrays or handles.
             keys: T tracks, T >= 1.
             prompts: key -> points or box on this frame. A track that remembers nothing needs one.
+            expected: key -> where a track that was seen a moment ago probably is. It is looked for there first, if
+                there is an engine for that, and in the whole frame if it is not there or not all of it is.
         """
         given = self._features(features)
-        parts = []
         with self._stages.measure("propagator"):
-            for part in _buckets(keys):
+            found = self._look_near(given, bank, expected or {})
+            rest = [key for key in keys if key not in found]
+            for part in _buckets(rest):
                 rows = self._rows(self._propagator, len(part))
                 points, labels = self._prompts(part, prompts or {}, rows)
                 feeds = {**given, **bank.read(part, rows), "points": points, "point_labels": labels}
                 raw = self._propagator.run(feeds)
-                parts.append([raw[name][: len(part)] for name in PROPAGATOR_OUTPUTS])
-        return Sightings(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+                found.update(_by_key(part, [raw[name] for name in PROPAGATOR_OUTPUTS]))
+        return Sightings(*(np.stack(values) for values in zip(*(found[key] for key in keys), strict=True)))
+
+    def _look_near(
+        self, given: Mapping[str, Any], bank: MemoryBank, expected: Mapping[int, Area]
+    ) -> dict[int, tuple[Array, ...]]:
+        """Key -> what the propagator says, of the tracks that are where they were expected to be."""
+        if self._near is None:
+            return {}
+        grid, found = self.side // SPLIT, dict[int, tuple[Array, ...]]()
+        at = {key: window_corner(area, grid) for key, area in expected.items()}
+        corners = {key: corner for key, corner in at.items() if corner is not None}
+        for part in _buckets(list(corners)):
+            rows = self._rows(self._near, len(part))
+            corner = np.array([corners[key] for key in part], np.int64)
+            raw = self._near.run({**given, **bank.read(part, rows), "corner": _padded(corner, rows)})
+            masks, *others = (raw[name][: len(part)] for name in PROPAGATOR_OUTPUTS)
+            whole = [whole_frame(masks, corner, grid), *others]
+            there = (raw["objectness"][: len(part)] > 0) & ~runs_out(masks, corner, grid)
+            found.update({key: one for key, one in _by_key(part, whole).items() if there[part.index(key)]})
+        return found
 
     def memorise(
         self, features: Mapping[str, Any], logits: Array, objectness: Array, prompted: Sequence[bool]
@@ -164,6 +192,11 @@ def bucket(count: int) -> int:
 def _buckets(items: Sequence[int]) -> list[Sequence[int]]:
     largest = BUCKETS[-1]
     return [items[start : start + largest] for start in range(0, len(items), largest)]
+
+
+def _by_key(keys: Sequence[int], outputs: Sequence[Array]) -> dict[int, tuple[Array, ...]]:
+    """Key -> its rows of an engine's outputs, which may be padded."""
+    return {key: tuple(output[row] for output in outputs) for row, key in enumerate(keys)}
 
 
 def _padded(array: Array, rows: int) -> Array:

@@ -137,10 +137,12 @@ class MemoryRoster(Roster):
         if not self._tracks:
             return set()
         before = [track for track in self._tracks if track.visible]
+        expected = {track.key: track.expected_area(frame.stamp) for track in before if not track.restored}
         for track in self._tracks:
             if track.restored:
                 track.meet(frame.size, frame.stamp)
-        seen = self.engines.propagate(frame.features, self.bank, [track.key for track in self._tracks])
+        keys = [track.key for track in self._tracks]
+        seen = self.engines.propagate(frame.features, self.bank, keys, expected=expected)
         for row, track in enumerate(self._tracks):
             track.logits, track.iou, track.pointer = seen.logits[row], float(seen.iou[row]), seen.pointers[row]
             track.objectness = float(seen.objectness[row])

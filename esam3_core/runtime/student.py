@@ -20,6 +20,7 @@ from esam3_core.runtime.exemplars import WORDLESS, Exemplar, ExemplarEncoder, Sh
 from esam3_core.runtime.memory_engines import (
     MEMORIZER_INPUTS,
     MEMORIZER_OUTPUTS,
+    NEAR_INPUTS,
     POINTER_INPUTS,
     PROPAGATOR_INPUTS,
     PROPAGATOR_OUTPUTS,
@@ -112,11 +113,17 @@ class Student:
             Graph(self.bundle.graph("propagator"), PROPAGATOR_INPUTS, PROPAGATOR_OUTPUTS),
             Graph(self.bundle.graph("memorizer"), MEMORIZER_INPUTS, MEMORIZER_OUTPUTS),
         ]
-        if "memory_neck" in graphs:
+        has_near, has_neck = "propagator_near" in graphs, "memory_neck" in graphs
+        if has_near:
+            needed.append(Graph(graphs["propagator_near"], NEAR_INPUTS, PROPAGATOR_OUTPUTS))
+        if has_neck:
             needed.append(Graph(graphs["memory_neck"], [UNNECKED], FEATURES))
             needed.append(Graph(graphs["pointer_encoder"], POINTER_INPUTS, ["pointer"]))
-        propagator, memorizer, *own = load_engines(needed, self.config)
-        return MemoryEngines(propagator, memorizer, config.memory.points, 4 * config.grid, self.stages, *own)
+        propagator, memorizer, *more = load_engines(needed, self.config)
+        near = more.pop(0) if has_near else None
+        return MemoryEngines(
+            propagator, memorizer, config.memory.points, 4 * config.grid, self.stages, near, *more
+        )
 
     def segment(
         self, image: Image, concepts: Iterable[str] = (), exemplars: Iterable[Exemplar] = ()

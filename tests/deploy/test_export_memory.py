@@ -13,7 +13,7 @@ import torch
 
 from esam3_core.config import StudentConfig
 from esam3_core.deploy.export import export_graph, prepare
-from esam3_core.deploy.graphs import MEMORY_GRAPHS, example_inputs
+from esam3_core.deploy.graphs import MEMORY_GRAPHS, WINDOW_GRAPHS, example_inputs, graphs_of
 from esam3_core.nn.student import Student
 from tests.nn.test_memory import SMALL
 
@@ -22,15 +22,18 @@ from tests.nn.test_memory import SMALL
 def student(request: pytest.FixtureRequest, tiny_config: StudentConfig) -> Student:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    memory = dataclasses.replace(SMALL, kind=request.param)
+    memory = dataclasses.replace(SMALL, kind=request.param, near=request.param == "perceiver")
     return prepare(Student(dataclasses.replace(tiny_config, memory=memory)))
 
 
-@pytest.mark.parametrize("graph", MEMORY_GRAPHS)
+@pytest.mark.parametrize("graph", [*MEMORY_GRAPHS, *WINDOW_GRAPHS])
 def test_onnx_runtime_equals_torch(graph: str, student: Student, tmp_path: Path) -> None:
     if graph == "exemplar_encoder" and student.config.memory.kind == "dense":
         return  # it knows nothing of memory
-    spec = MEMORY_GRAPHS[graph]
+    if graph in WINDOW_GRAPHS and student.config.memory.kind == "dense":
+        assert graph not in graphs_of(student.config)
+        return
+    spec = graphs_of(student.config)[graph]
     path = tmp_path / f"{graph}.onnx"
     export_graph(student, graph, spec, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
