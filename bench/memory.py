@@ -5,6 +5,7 @@
 
 Weights do not change the time, so `dense` is a random student of the bundle's sizes, and so is the whole student where
 the bundle has no memory. `attention` is memory attention alone, `step` the propagator, the memorizer and the bank.
+`near` is the propagator that looks for a track near where it was, which is what runs while tracks are in sight.
 `--frames` compares an early frame with a late one, `--loop` the closed loops of torch and ONNX Runtime on our own
 pictures; 0 leaves a part out. The cost of one more track counts the memorizer by TrackerConfig's `write_every`.
 """
@@ -105,7 +106,7 @@ def measure(bundle: Bundle, arguments: argparse.Namespace, scratch: Path) -> dic
     """All parts, printed as they are done."""
     runtime = RuntimeConfig(backend="onnxruntime", device="cpu", threads=arguments.threads)
     own = student_of(bundle)
-    other = dataclasses.replace(own.config, memory=dataclasses.replace(own.config.memory, kind="dense"))
+    other = dataclasses.replace(own.config, memory=dataclasses.replace(own.config.memory, kind="dense", near=False))
     rows = []
     for student in (own, prepare(Student(other))):
         folder = scratch / student.config.memory.kind
@@ -160,6 +161,7 @@ def costs(student: Student, folder: Path, runtime: RuntimeConfig, runs: int) -> 
     spec = GraphSpec(AttentionGraph, ("tokens",), specs["propagator"].concept_inputs)
     export_graph(student, "propagator", spec, path)
     attention = OnnxEngine(path, runtime)
+    near = engine(student, "propagator_near", specs["propagator_near"], folder, runtime) if own.near else None
     times = {}
     for tracks in TRACKS:
         seen = feeds("propagator", config, tracks)
@@ -169,6 +171,9 @@ def costs(student: Student, folder: Path, runtime: RuntimeConfig, runs: int) -> 
             "propagator": milliseconds(partial(propagator.run, seen), runs),
             "memorizer": milliseconds(partial(memorizer.run, feeds("memorizer", config, tracks)), runs),
         }
+        if near:
+            looked = feeds("propagator_near", config, tracks)
+            times[tracks]["near"] = milliseconds(partial(near.run, looked), runs)
     pointer_tokens = own.pointers * (config.width // own.width)
     return {
         "kind": own.kind,
@@ -277,11 +282,15 @@ def closed_loop(
 def print_costs(name: str, config: StudentConfig, rows: list[dict[str, Any]], image: float) -> None:
     """One line per kind and number of tracks."""
     every = TrackerConfig().write_every
+    usual = {row["kind"]: "near" if "near" in row["times"][1] else "propagator" for row in rows}
     print(f"{name}: {config.variant}, {config.size} x {config.size} pixels, image encoder {image:.1f} ms")
     print(f"{'memory':>10}  {'tokens':>14}  {'KiB':>7}  {'tracks':>6}  {'attention':>9}  {'propagator':>10}  "
-          f"{'memorizer':>9}  {'one more track / image encoder':>30}")  # fmt: skip
+          f"{'near':>6}  {'memorizer':>9}  {'one more track / image encoder':>30}")  # fmt: skip
     for row in rows:
-        one, many = (row["times"][n]["propagator"] + row["times"][n]["memorizer"] / every for n in (1, TRACKS[-1]))
+        looks = [row["times"][n][usual[row["kind"]]] for n in (1, TRACKS[-1])]
+        one, many = (
+            look + row["times"][n]["memorizer"] / every for look, n in zip(looks, (1, TRACKS[-1]), strict=True)
+        )
         row["extra_share"] = (many - one) / (TRACKS[-1] - 1) / image
         for tracks, times in row["times"].items():
             tokens = f"{row['tokens_per_frame']} / {row['tokens_per_track']}" if tracks == 1 else ""
@@ -289,7 +298,8 @@ def print_costs(name: str, config: StudentConfig, rows: list[dict[str, Any]], im
             share = f"{100 * row['extra_share']:.0f} %" if tracks == TRACKS[-1] else ""
             kind = row["kind"] if tracks == 1 else ""
             print(f"{kind:>10}  {tokens:>14}  {size:>7}  {tracks:>6}  {times['attention']:9.2f}  "
-                  f"{times['propagator']:10.2f}  {times['memorizer']:9.2f}  {share:>30}")  # fmt: skip
+                  f"{times['propagator']:10.2f}  {times.get('near', float('nan')):6.2f}  {times['memorizer']:9.2f}  "
+                  f"{share:>30}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ class MemoryConfig:
         check_least(self, 0, "anchors", "latents_global", "latents_2d", "candidates", "mask_layers", "head_layers")
         check_least(self, 0, "perceiver_layers", "encoder_layers", "self_layers")
         check_above_zero(self, "rope_base", "rope_cells")
+        if self.near and self.kind != "perceiver":
+            raise ValueError("near is for a perceiver: a dense memory always looks at the whole frame, set near: false")
         if math.isqrt(self.latents_2d) ** 2 != self.latents_2d:
             raise ValueError(f"latents_2d is {self.latents_2d}: it must be a square number, such as 16 or 25")
         if self.attention_width % 4 or self.width % 4 or self.token_width % 4:
