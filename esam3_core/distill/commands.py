@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from esam3_core.config import DetectorConfig, TrackerConfig, from_dict
 from esam3_core.config_stage3 import DistillConfig
+from esam3_core.runtime.bundle import find_bundle, known_bundles
 
 STAGES = ("stage1", "stage2", "stage3")
 SETTINGS = (
@@ -43,11 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     average.set_defaults(run=run_average)
 
     export = subparsers.add_parser("export", help="write the bundle of a trained student")
-    export.add_argument("folder", type=Path, help="folder of a training run, or of a bundle to write again")
+    export.add_argument("folder", type=Path, help="folder of a training run; or a bundle, to write it again")
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     export.add_argument("--name", default="", help="of the bundle; default: the name of its folder")
     export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: as before")
-    export.add_argument("--memory", type=Path, metavar="RUN", help="run of stage 2 or bundle, of the same encoder")
+    export.add_argument("--memory", type=Path, metavar="RUN", help="run of stage 2 or bundle of the same encoder")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
     for kind, name, meaning in SETTINGS:
         usual = getattr(kind(), name)
@@ -106,7 +107,8 @@ def run_export(arguments: argparse.Namespace) -> int:
     from esam3_core.distill.renew import renew
 
     name = arguments.name or arguments.out.name
-    folder, out, size, memory = arguments.folder, arguments.out, arguments.size, arguments.memory
+    folder, out, size = _source(arguments.folder), arguments.out, arguments.size
+    memory = _source(arguments.memory) if arguments.memory else None
     tracker, detector = _chosen(arguments, TrackerConfig), _chosen(arguments, DetectorConfig)
     if is_bundle(folder):
         if arguments.calibrate:
@@ -117,6 +119,12 @@ def run_export(arguments: argparse.Namespace) -> int:
         written = release(folder, out, name, arguments.calibrate, size, memory, *settings)
     print(f"wrote {written}")
     return 0
+
+
+def _source(run: Path) -> Path:
+    """A folder as it is; a bundle's name as the folder of that bundle."""
+    known = not run.exists() and run.name == str(run) and run.name in known_bundles()
+    return find_bundle(run) if known else run
 
 
 def _chosen(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:

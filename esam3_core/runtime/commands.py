@@ -44,6 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     track.add_argument(
         "--tracker", choices=TRACKERS, help="iou links detections, memory also remembers (default: the bundle's)"
     )
+    track.add_argument(
+        "--detect-every", type=int, metavar="N",
+        help="look for each concept on every n-th frame; memory follows in between (default: the bundle's)",
+    )  # fmt: skip
+    track.add_argument("--max-tracks", type=int, metavar="N", help="at most so many tracks (default: the bundle's)")
     track.add_argument("--load-memory", type=Path, metavar="FILE", help="go on with what was saved")
     track.add_argument("--save-memory", type=Path, metavar="FILE", help="save what is remembered at the end")
     track.add_argument("--out", type=Path, metavar="FILE.mp4", help="write a video of the tracks")
@@ -196,8 +201,9 @@ def _make_tracker(arguments: argparse.Namespace) -> Tracker:
     from esam3_core.runtime.errors import Esam3Error
 
     student = _load(arguments)
-    config = student.bundle.tracker
-    tracker = student.track(config=replace(config, tracker=arguments.tracker or config.tracker))
+    named = {name: getattr(arguments, name) for name in ("tracker", "detect_every", "max_tracks")}
+    chosen = {name: value for name, value in named.items() if value is not None}
+    tracker = student.track(config=replace(student.bundle.tracker, **chosen))
     if arguments.save_memory and not tracker.has_memory:
         student.bundle.graph("propagator")  # says what is missing before the work is done
         raise Esam3Error("--save-memory needs a tracker with memory: leave out --tracker iou")

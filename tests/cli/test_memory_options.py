@@ -70,6 +70,14 @@ def test_a_tracker_can_be_chosen(track, capsys):
     assert "choose the tracker memory" in capsys.readouterr().err
 
 
+def test_rare_looks_leave_the_rest_to_memory_and_tracks_can_be_few(track, bundle, clip, capsys):
+    status, frames = track("--concept", "red", "--concept", "blue", "--detect-every", "6", "--max-tracks", "1")
+    assert status == 0 and len(frames) == 12
+    assert [len(tracks) for tracks in frames[6:]] == [1] * 6
+    assert cli.main(["track", clip, "--bundle", bundle, "--concept", "red", "--detect-every", "0"]) == 2
+    assert "detect_every is 0" in capsys.readouterr().err
+
+
 def test_a_frame_that_does_not_come_is_said(track, capsys):
     assert track("--point", "240,120@40")[0] == 1
     assert "no frame 40" in capsys.readouterr().err

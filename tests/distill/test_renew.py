@@ -91,6 +91,14 @@ def test_the_command_changes_settings_and_leaves_every_graph_as_it_is(bundle: Pa
     assert after.provenance == before.provenance
 
 
+def test_the_command_takes_a_bundle_by_its_name(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESAM3_BUNDLES", str(bundle.parent))
+    assert main(["export", bundle.name, "--out", str(tmp_path / "again")]) == 0
+    assert Bundle.load(tmp_path / "again").digest == Bundle.load(bundle).digest
+
+
 def test_the_command_does_not_calibrate_a_bundle_twice(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
