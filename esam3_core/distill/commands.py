@@ -50,6 +50,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: as before")
     export.add_argument("--memory", type=Path, metavar="RUN", help="run of stage 2 or bundle of the same encoder")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
+    export.add_argument(
+        "--concept", action="append", default=[], metavar="NOUN",
+        help="that the bundle claims to know, beside those of the scenes; may be repeated",
+    )  # fmt: skip
     for kind, name, meaning in SETTINGS:
         usual = getattr(kind(), name)
         export.add_argument(
@@ -113,10 +117,10 @@ def run_export(arguments: argparse.Namespace) -> int:
     if is_bundle(folder):
         if arguments.calibrate:
             raise ValueError(f"{folder} is a bundle, whose scores are calibrated: leave --calibrate out")
-        written = renew(folder, out, name, size, memory, tracker, detector)
+        written = renew(folder, out, name, size, memory, tracker, detector, arguments.concept)
     else:
         settings = (TrackerConfig(**tracker), DetectorConfig(**detector))
-        written = release(folder, out, name, arguments.calibrate, size, memory, *settings)
+        written = release(folder, out, name, arguments.calibrate, size, memory, *settings, arguments.concept)
     print(f"wrote {written}")
     return 0
 

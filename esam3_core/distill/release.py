@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from esam3_core.distill.commands import read_config, read_run, read_values
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
+from esam3_core.runtime.text import normalise_all
 from esam3_core.runtime.upsample import to_logit
 from esam3_core.scenes.vocabulary import NOUNS
 
@@ -125,6 +127,7 @@ def release(
     memory: Path | None = None,
     tracker: TrackerConfig | None = None,
     detector: DetectorConfig | None = None,
+    concepts: Sequence[str] = (),
 ) -> Path:
     """Export the averaged weights of a run, or of two: detector and encoder of one, memory of the other.
 
@@ -137,6 +140,7 @@ def release(
         size: S of the bundle, pixels; 0 = the configuration's.
         memory: folder of the run of stage 2.
         tracker, detector: of the bundle; None = the defaults.
+        concepts: nouns that it claims to know beside those of the scenes.
 
     Raises:
         ValueError: if the student has a memory that no run has trained.
@@ -172,8 +176,9 @@ def release(
         calibration = fit_shifts(answers)
         apply_shifts(student, calibration)
         provenance["calibration"] = dataclasses.asdict(calibration)
+    claimed = list(dict.fromkeys((*NOUNS, *normalise_all(concepts))))
     return export_bundle(
-        student, tokenizer, out, name, list(NOUNS), detector, tracker, provenance=provenance, licence=LICENCE
+        student, tokenizer, out, name, claimed, detector, tracker, provenance=provenance, licence=LICENCE
     )
 
 

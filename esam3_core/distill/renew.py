@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from esam3_core.deploy.export import check_place, export_bundle
 from esam3_core.deploy.weights import bundle_student
 from esam3_core.distill.release import with_memory
 from esam3_core.runtime.bundle import Bundle
+from esam3_core.runtime.text import normalise_all
 
 
 def renew(
@@ -23,6 +24,7 @@ def renew(
     memory: Path | None = None,
     tracker: Mapping[str, Any] | None = None,
     detector: Mapping[str, Any] | None = None,
+    concepts: Sequence[str] = (),
 ) -> Path:
     """Export a bundle once more; its scores stay calibrated as they are.
 
@@ -31,6 +33,7 @@ def renew(
         size: S of the new one, pixels; 0 = as before.
         memory: folder of a run of stage 2 on this bundle's encoder; None = its own memory.
         tracker, detector: settings that change.
+        concepts: nouns that the new one claims to know beside its old ones.
 
     Raises:
         ValueError: the bundle's weights cannot be read back, or that memory was trained with another encoder.
@@ -49,7 +52,7 @@ def renew(
         bundle.tokenizer,
         out,
         name,
-        list(bundle.concepts),
+        list(dict.fromkeys((*bundle.concepts, *normalise_all(concepts)))),
         dataclasses.replace(bundle.detector, **dict(detector or {})),
         dataclasses.replace(bundle.tracker, **dict(tracker or {})),
         provenance,

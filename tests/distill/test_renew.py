@@ -91,12 +91,15 @@ def test_the_command_changes_settings_and_leaves_every_graph_as_it_is(bundle: Pa
     assert after.provenance == before.provenance
 
 
-def test_the_command_takes_a_bundle_by_its_name(
+def test_the_command_takes_a_bundle_by_its_name_and_nouns_that_it_knows_beside(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ESAM3_BUNDLES", str(bundle.parent))
-    assert main(["export", bundle.name, "--out", str(tmp_path / "again")]) == 0
-    assert Bundle.load(tmp_path / "again").digest == Bundle.load(bundle).digest
+    named = ["--concept", "Coffee  Grinder", "--concept", "cup"]
+    assert main(["export", bundle.name, "--out", str(tmp_path / "again"), *named]) == 0
+    before, after = Bundle.load(bundle), Bundle.load(tmp_path / "again")
+    assert after.digest == before.digest
+    assert after.concepts == (*before.concepts, "coffee grinder")  # written as a search writes it
 
 
 def test_the_command_does_not_calibrate_a_bundle_twice(
