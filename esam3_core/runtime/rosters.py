@@ -35,6 +35,7 @@ def warm_up_memory(student: Student, features: Mapping[str, Any]) -> None:
     logits = np.zeros((1, engines.side, engines.side), np.float32)
     bank.write(key, engines.memorise(features, logits, np.ones(1, np.float32), [True])[0])
     engines.propagate(features, bank, [key])
+    engines.propagate(features, bank, [key], expected={key: (0.5, 0.5, 0.5, 0.5)})
     engines.point(features, bank, [key], logits)
 
 
