@@ -79,9 +79,11 @@ def collect(
         pad = pad_mask(batch.tokens)
         prompt = student.text_encoder(batch.tokens)
         features = student.image_encoder(batch.frames).take(batch.pair_frame)
+        fused = student.detector.fuse(features.p16, prompt, pad)
+        pixels = student.detector.draw(fused, features.p8, features.p4)
         for dense in weights[0]:
             weigh(student.detector.proposals.score, dense)
-            out = student.detect(features, prompt, pad)
+            out = student.detector.find(fused, pixels, prompt, pad)
             weigh(student.detector.proposals.score, 1 / dense)
             decoded, score = out.decoded, student.detector.decoder.score
             masks = student.detector.masks(decoded.queries[-1], decoded.boxes[-1], out.pixels) > level  # [C, Q, H, H]

@@ -29,6 +29,16 @@ class Detected:
     drawn: Tensor | None = None  # int64 [D], which pairs these are; None = all
 
 
+@dataclass
+class Fused:
+    """A frame's tokens, each of which has looked at the others and at the prompt."""
+
+    tokens: Tensor  # [C, N, d]
+    match: Tensor  # [C, N] alignment logits, from before that
+    position: Tensor  # [N, d]
+    grid: tuple[int, int]  # h, w; h * w = N
+
+
 class Detector(nn.Module):
     """Alignment -> fusion encoder -> proposals -> decoder -> mask head."""
 
@@ -56,21 +66,32 @@ class Detector(nn.Module):
             drawn: int64 [D], training only: the pairs whose pixels are wanted, and whose p8 and p4 [D, ...] are given;
                 pixels at stride 4 cost much, and a concept that is absent needs none.
         """
-        concepts, width, height, columns = p16.shape
-        grid = (height, columns)
-        position = sine_embedding(grid_centres(height, columns).to(p16), width // 2)  # [N, d]
-        bias = pad_bias(pad)
+        fused = self.fuse(p16, prompt, pad)
+        return self.find(fused, self.draw(fused, p8, p4, drawn), prompt, pad, drawn)
+
+    def fuse(self, p16: Tensor, prompt: Tensor, pad: Tensor) -> Fused:
+        """What the frame's tokens know of each concept; arguments as above."""
+        height, columns = p16.shape[2:]
         tokens = p16.flatten(2).transpose(1, 2)  # [C, N, d]
         match = self.align.paired(tokens, concept_summary(prompt, pad, self.context))
         tokens = self.align.write(tokens, match)
-        tokens = self.fusion(tokens, position, prompt, bias)
+        position = sine_embedding(grid_centres(height, columns).to(p16), tokens.shape[2] // 2)  # [N, d]
+        return Fused(self.fusion(tokens, position, prompt, pad_bias(pad)), match, position, (height, columns))
+
+    def draw(self, fused: Fused, p8: Tensor, p4: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """The pixels of all pairs, or of those that are drawn."""
+        tokens = fused.tokens if drawn is None else fused.tokens[drawn]
+        return self.pixels(tokens.transpose(1, 2).unflatten(2, fused.grid), p8, p4)
+
+    def find(
+        self, fused: Fused, pixels: Tensor, prompt: Tensor, pad: Tensor, drawn: Tensor | None = None
+    ) -> Detected:
+        """Proposals and what the decoder makes of them."""
+        tokens, grid = fused.tokens, fused.grid
         dense_logits, dense_boxes = self.proposals.dense(tokens, grid, prompt, pad)
-        proposed = self.proposals(tokens, dense_logits, dense_boxes, match, grid)
-        decoded = self.decoder(*proposed, prompt, pad, bias, tokens, position, grid)
-        fused = tokens.transpose(1, 2).reshape(concepts, width, height, columns)
-        if drawn is not None:
-            fused = fused[drawn]
-        return Detected(match, dense_logits, dense_boxes, decoded, self.pixels(fused, p8, p4), drawn)
+        proposed = self.proposals(tokens, dense_logits, dense_boxes, fused.match, grid)
+        decoded = self.decoder(*proposed, prompt, pad, pad_bias(pad), tokens, fused.position, grid)
+        return Detected(fused.match, dense_logits, dense_boxes, decoded, pixels, drawn)
 
 
 def concept_summary(prompt: Tensor, pad: Tensor, context: int) -> Tensor:
