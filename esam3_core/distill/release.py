@@ -17,7 +17,7 @@ from esam3_core.config_stage3 import DistillConfig
 from esam3_core.data.real import RealFolder
 from esam3_core.data.scenes import SceneShards
 from esam3_core.deploy.export import check_place, export_bundle, is_bundle, sha256
-from esam3_core.deploy.weights import bundle_student
+from esam3_core.deploy.weights import UNUSED, bundle_student
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, fit_shifts
 from esam3_core.distill.calibration_answers import collect
@@ -85,8 +85,10 @@ def with_memory(student: Student, folder: Path) -> tuple[Student, dict[str, Any]
     config, weights, told = _memory_of_bundle(folder) if is_bundle(folder) else _memory_of_run(folder)
     own = student.state_dict()
     for key, value in own.items():
+        if not key.startswith("image_encoder.") or any(part in key for part in UNUSED):
+            continue
         # A bundle keeps half precision, and so will the one to be written.
-        if key.startswith("image_encoder.") and not (key in weights and torch.equal(weights[key].half(), value.half())):
+        if not (key in weights and torch.equal(weights[key].half(), value.half())):
             raise ValueError(
                 f"the memory of {folder} was trained with another image encoder (see {key}): train it on this one, "
                 "with start set to this run"

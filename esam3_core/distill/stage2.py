@@ -19,6 +19,7 @@ from esam3_core.data.real import RealFolder
 from esam3_core.data.sav import SavVideos
 from esam3_core.data.scene_clips import SceneClips
 from esam3_core.data.still_clips import StillClips
+from esam3_core.deploy.export import is_bundle
 from esam3_core.deploy.graphs_memory import memory_of
 from esam3_core.deploy.weights import graph_weights
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
@@ -57,9 +58,10 @@ class Stage2(Stage):
             raise ValueError("stage 2 needs a trained encoder: set start to a stage 3 checkpoint or a bundle")
         start_from(self.student, Path(config.start))
         self.teacher: Teacher | None = open_teacher(config.teacher) if config.teacher.kind != "none" else None
-        coarse = nn.Linear(config.student.memory.token_width, 1)
-        nn.init.zeros_(coarse.weight)  # a memory from a bundle, which keeps no helper, has tokens of great length
-        helpers: dict[str, nn.Module] = {"coarse": coarse}
+        helpers: dict[str, nn.Module] = {}
+        if not (config.memory_start and is_bundle(Path(config.memory_start))):
+            # A bundle keeps no helper: beside a grown memory a new one is so wrong that it spoils what is there.
+            helpers["coarse"] = nn.Linear(config.student.memory.token_width, 1)
         if self.teacher is not None:
             helpers["pointer"] = nn.Linear(config.student.width, self._pointer_width(self.teacher))
         self.helpers = nn.ModuleDict(helpers)
@@ -105,7 +107,9 @@ class Stage2(Stage):
     def loss(self, batch: ClipBatch) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of all terms; each term for the log, and the masks' mean IoU."""
         journey = travel(self.memory, batch, self.config.fit.checkpointing)
-        terms = memory_losses(journey, batch) | {"coarse": coarse_term(journey, batch, self.helpers["coarse"])}
+        terms = memory_losses(journey, batch)
+        if "coarse" in self.helpers:
+            terms["coarse"] = coarse_term(journey, batch, self.helpers["coarse"])
         total = sum(getattr(WEIGHTS, name) * value for name, value in terms.items())
         assert isinstance(total, Tensor)
         if batch.taught is not None:

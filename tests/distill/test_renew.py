@@ -81,6 +81,19 @@ def test_a_memory_of_another_encoder_is_refused_and_nothing_is_written(
     assert not (tmp_path / "again").exists()
 
 
+def test_how_many_batches_an_encoder_saw_makes_it_no_other_one(
+    bundle: Path, memory_run: Path, tmp_path: Path
+) -> None:
+    """A run counts them, a bundle does not."""
+    stored = torch.load(memory_run / "last.pt", weights_only=True)
+    counters = [name for name in stored["average"] if name.startswith("image_encoder.") and "num_batches" in name]
+    assert counters
+    stored["average"] |= {name: torch.tensor(70) for name in counters}
+    torch.save(stored, memory_run / "last.pt")
+    renew(bundle, tmp_path / "again", "again", memory=memory_run)
+    assert is_bundle(tmp_path / "again")
+
+
 def test_the_command_changes_settings_and_leaves_every_graph_as_it_is(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
     assert main(["export", str(bundle), "--out", str(out), "--mask-threshold", "0.4", "--new-score", "0.7"]) == 0
