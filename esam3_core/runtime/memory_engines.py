@@ -116,9 +116,9 @@ class MemoryEngines:
             corner = np.array([corners[key] for key in part], np.int64)
             raw = self._near.run({**given, **bank.read(part, rows), "corner": _padded(corner, rows)})
             masks, *others = (raw[name][: len(part)] for name in PROPAGATOR_OUTPUTS)
-            whole = [whole_frame(masks, corner, grid), *others]
+            seen = _by_key(part, [whole_frame(masks, corner, grid), *others])
             there = (raw["objectness"][: len(part)] > 0) & ~runs_out(masks, corner, grid)
-            found.update({key: one for key, one in _by_key(part, whole).items() if there[part.index(key)]})
+            found.update({key: seen[key] for key, is_there in zip(part, there, strict=True) if is_there})
         return found
 
     def memorise(
