@@ -21,6 +21,7 @@ from esam3_core.runtime.errors import EngineError
 from esam3_core.runtime.extras import how_to_install
 
 OLDEST = (10, 3)  # first version with everything used here; JetPack 6.1 and newer have it
+MIB = 1 << 20
 MODULES = {"build": "tensorrt", "check": "tensorrt_rtx"}
 
 Shape = tuple[int, ...]
@@ -119,10 +120,23 @@ def build_engine(
     cache = _read_timings(config, timing_cache)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise EngineError(f"TensorRT {tensorrt.version} cannot build it: {log.reason()}")
+        reason = log.reason()
+        raise EngineError(
+            f"TensorRT {tensorrt.version} cannot build it: {reason}{workspace_remedy(reason, options.workspace)}"
+        )
     if cache is not None and timing_cache is not None:
         _replace(timing_cache, bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
+
+
+def workspace_remedy(reason: str, workspace: int) -> str:
+    """What to do about a layer that asked for more memory than the `workspace` bytes that it may borrow; "" for any
+    other reason."""
+    asked = re.search(r"OutOfMemory.*Requested size was (\d+)", reason)
+    if asked is None or int(asked[1]) <= workspace:
+        return ""
+    wanted = -(-int(asked[1]) // MIB)
+    return f": a layer asks for {wanted} MB and may borrow {workspace // MIB}, so add --workspace {wanted} or more"
 
 
 def _missing(purpose: str, error: Exception) -> str:

@@ -19,7 +19,13 @@ from esam3_core.deploy.build import check_bundle
 from esam3_core.deploy.build_process import profile_of
 from esam3_core.deploy.graph_file import read_graph
 from esam3_core.deploy.precision import type_graph
-from esam3_core.deploy.tensorrt_api import BuildOptions, build_engine, find_tensorrt, version_numbers
+from esam3_core.deploy.tensorrt_api import (
+    BuildOptions,
+    build_engine,
+    find_tensorrt,
+    version_numbers,
+    workspace_remedy,
+)
 from esam3_core.runtime import EngineError
 from esam3_core.runtime.bundle import SHIPPED, Bundle
 
@@ -156,3 +162,11 @@ def test_no_tensorrt_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_versions_compare_as_numbers(version: str, numbers: tuple[int, ...]) -> None:
     assert version_numbers(version) == numbers
+
+
+def test_a_layer_that_wants_more_memory_than_it_may_borrow_says_how_to_lend_it():
+    # What TensorRT-RTX 1.7.1 says of the detector of an official student with 1 GiB.
+    said = "[localCheckMacros.cpp::getErrorStr::132] Error Code 2: OutOfMemory (Requested size was 1143283868 bytes.)"
+    assert workspace_remedy(said, 1 << 30).endswith("may borrow 1024, so add --workspace 1091 or more")
+    assert workspace_remedy(said, 2 << 30) == ""  # the board itself has no more
+    assert workspace_remedy("Error Code 9: no kernel", 1 << 30) == ""
