@@ -282,15 +282,12 @@ def closed_loop(
 def print_costs(name: str, config: StudentConfig, rows: list[dict[str, Any]], image: float) -> None:
     """One line per kind and number of tracks."""
     every = TrackerConfig().write_every
-    usual = {row["kind"]: "near" if "near" in row["times"][1] else "propagator" for row in rows}
     print(f"{name}: {config.variant}, {config.size} x {config.size} pixels, image encoder {image:.1f} ms")
     print(f"{'memory':>10}  {'tokens':>14}  {'KiB':>7}  {'tracks':>6}  {'attention':>9}  {'propagator':>10}  "
           f"{'near':>6}  {'memorizer':>9}  {'one more track / image encoder':>30}")  # fmt: skip
     for row in rows:
-        looks = [row["times"][n][usual[row["kind"]]] for n in (1, TRACKS[-1])]
-        one, many = (
-            look + row["times"][n]["memorizer"] / every for look, n in zip(looks, (1, TRACKS[-1]), strict=True)
-        )
+        look = "near" if "near" in row["times"][1] else "propagator"
+        one, many = (row["times"][n][look] + row["times"][n]["memorizer"] / every for n in (1, TRACKS[-1]))
         row["extra_share"] = (many - one) / (TRACKS[-1] - 1) / image
         for tracks, times in row["times"].items():
             tokens = f"{row['tokens_per_frame']} / {row['tokens_per_track']}" if tracks == 1 else ""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from esam3_core.config import DetectorConfig, RuntimeConfig, TrackerConfig
-from esam3_core.runtime.bundle import Bundle
+from esam3_core.runtime.bundle import NEAR_GRAPH, Bundle
 from esam3_core.runtime.detector import FEATURES, read_detections, run_detector
 from esam3_core.runtime.engines import Graph, OnnxEngine, load_engine, load_engines
 from esam3_core.runtime.errors import ConceptError, PromptError
@@ -113,10 +113,10 @@ class Student:
             Graph(self.bundle.graph("propagator"), PROPAGATOR_INPUTS, PROPAGATOR_OUTPUTS),
             Graph(self.bundle.graph("memorizer"), MEMORIZER_INPUTS, MEMORIZER_OUTPUTS),
         ]
-        has_near, has_neck = "propagator_near" in graphs, "memory_neck" in graphs
+        has_near = NEAR_GRAPH in graphs
         if has_near:
-            needed.append(Graph(graphs["propagator_near"], NEAR_INPUTS, PROPAGATOR_OUTPUTS))
-        if has_neck:
+            needed.append(Graph(graphs[NEAR_GRAPH], NEAR_INPUTS, PROPAGATOR_OUTPUTS))
+        if "memory_neck" in graphs:
             needed.append(Graph(graphs["memory_neck"], [UNNECKED], FEATURES))
             needed.append(Graph(graphs["pointer_encoder"], POINTER_INPUTS, ["pointer"]))
         propagator, memorizer, *more = load_engines(needed, self.config)

@@ -67,3 +67,8 @@ def test_a_window_of_the_whole_frame_shows_what_the_frame_shows(tiny_config: Stu
     near = look_near(memory, inputs, config.grid)
     for name in ("masks", "iou", "objectness", "pointer", "tokens"):
         torch.testing.assert_close(getattr(near, name), getattr(whole, name), msg=name)
+
+
+def test_a_dense_memory_looks_into_no_window(tiny_config: StudentConfig) -> None:
+    with pytest.raises(ValueError, match="set near: false"):
+        student_with(tiny_config, kind="dense", near=True)
