@@ -55,6 +55,7 @@ class StudentConfig:
     pixel_width: int = 32  # neck fpn: channels of the pixel embedding at stride 4
     text: TextConfig = field(default_factory=TextConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    refiner: bool = False  # masks are refined in crops of the camera's picture before they are shown
 
     def __post_init__(self) -> None:
         if self.variant not in TRUNKS:
@@ -88,6 +89,7 @@ class DetectorConfig:
     mask_threshold: float = 0.5  # 0..1, probability from which a pixel is in a mask, of tracks too
     min_area: int = 64  # pixels of the camera image
     duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
+    refine: bool = True  # show refined masks, of tracks too, where the bundle has a refiner
 
     def __post_init__(self) -> None:
         check_ranges(self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1))

@@ -13,7 +13,7 @@ import numpy as np
 
 WINDOW = 10.0  # s over which rates and percentiles count
 ENGINES = frozenset(
-    {"image_encoder", "text_encoder", "exemplar_encoder", "detector", "propagator", "memorizer"}
+    {"image_encoder", "text_encoder", "exemplar_encoder", "detector", "propagator", "memorizer", "refiner"}
 )  # stages that run inside an engine
 
 

@@ -21,6 +21,8 @@ from esam3_core.deploy.graphs_memory import (
 )
 from esam3_core.nn.sam3_neck import Sam3Neck
 from esam3_core.nn.student import Student, normalise
+from esam3_core.runtime.bundle import REFINER_GRAPH
+from esam3_core.runtime.refiner import REFINER_INPUTS, REFINER_OUTPUTS, SIDE
 
 
 class ImageEncoderGraph(nn.Module):
@@ -87,6 +89,20 @@ class DetectorGraph(nn.Module):
         return boxes, logits, out.decoded.presence[-1], kept, masks
 
 
+class RefinerGraph(nn.Module):
+    """Crops of the camera's picture and masks in them -> the masks, corrected."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        if student.refiner is None:
+            raise ValueError("this student has no refiner: set student.refiner and run `esam3 distill refiner CONFIG`")
+        self.refiner = student.refiner
+
+    def forward(self, crops: Tensor, masks: Tensor) -> Tensor:
+        """uint8 [T, R, R, 3], logits [T, R, R] -> logits [T, R, R]."""
+        return self.refiner(crops, masks)
+
+
 @dataclass(frozen=True)
 class GraphSpec:
     """How one graph is traced: the module, example inputs, names and which inputs grow with concepts or tracks."""
@@ -127,6 +143,9 @@ WINDOW_GRAPHS = {
 }
 """What a memory that has learnt it has beside these: it looks for a track near where it was."""
 
+REFINER_GRAPHS = {REFINER_GRAPH: GraphSpec(RefinerGraph, REFINER_OUTPUTS, REFINER_INPUTS)}
+"""What a student has that refines its masks."""
+
 OFFICIAL_MEMORY_GRAPHS = {
     "image_encoder": GraphSpec(SharedImageEncoderGraph, ("p16", "p8", "p4", "map")),
     "memory_neck": GraphSpec(MemoryNeckGraph, ("p16", "p8", "p4")),
@@ -137,11 +156,14 @@ OFFICIAL_MEMORY_GRAPHS = {
 
 def graphs_of(config: StudentConfig) -> dict[str, GraphSpec]:
     """The graphs that a student's bundle has."""
+    graphs = dict(GRAPHS)
     if config.memory.kind != "none":
-        official = OFFICIAL_MEMORY_GRAPHS if config.neck == "sam3" else {}
-        near = WINDOW_GRAPHS if config.memory.near else {}
-        return {**GRAPHS, **MEMORY_GRAPHS, **near, **official}
-    return {**GRAPHS, "exemplar_encoder": MEMORY_GRAPHS["exemplar_encoder"]} if has_exemplars(config) else GRAPHS
+        graphs |= MEMORY_GRAPHS
+        graphs |= WINDOW_GRAPHS if config.memory.near else {}
+        graphs |= OFFICIAL_MEMORY_GRAPHS if config.neck == "sam3" else {}
+    elif has_exemplars(config):
+        graphs["exemplar_encoder"] = MEMORY_GRAPHS["exemplar_encoder"]
+    return graphs | (REFINER_GRAPHS if config.refiner else {})
 
 
 def has_exemplars(config: StudentConfig) -> bool:
@@ -165,6 +187,9 @@ def example_inputs(graph: str, config: StudentConfig, concepts: int = 2) -> dict
         tokens = torch.randint(1, config.text.vocab_size, (concepts, context), generator=rng)
         tokens[:, context // 2 :] = 0
         return {"tokens": tokens}
+    if graph == REFINER_GRAPH:
+        crops = torch.randint(0, 256, (concepts, SIDE, SIDE, 3), dtype=torch.uint8, generator=rng)
+        return {"crops": crops, "masks": torch.randn(concepts, SIDE, SIDE, generator=rng) * 4}
     if any(graph in graphs for graphs in (MEMORY_GRAPHS, WINDOW_GRAPHS, OFFICIAL_MEMORY_GRAPHS)):
         return memory_inputs(graph, config, concepts, rng)
     length = prompt_length(config)

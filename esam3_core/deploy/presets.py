@@ -46,5 +46,5 @@ BOARDS = {
 }  # fmt: skip
 DYNAMIC = {"concepts": (1, 1, 8), "tracks": (1, 4, 16)}
 """Name of a dynamic axis -> least, usual and largest size of an engine; the largest are the runtime's own limits."""
-PER_TRACK = frozenset({"propagator", "propagator_near", "memorizer", "pointer_encoder"})
+PER_TRACK = frozenset({"propagator", "propagator_near", "memorizer", "pointer_encoder", "refiner"})
 """Graphs that are batched over tracks; others, if at all, over concepts."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from esam3_core.deploy.arithmetic import Work, work_of
 from esam3_core.deploy.graph_file import read_graph
 from esam3_core.deploy.presets import BOARDS, DYNAMIC, PER_TRACK, Board
+from esam3_core.runtime.buckets import bucket
 from esam3_core.runtime.bundle import Bundle
-from esam3_core.runtime.memory_engines import bucket
 
-EVERY_FRAME = ("image_encoder", "memory_neck", "propagator", "memorizer")
+EVERY_FRAME = ("image_encoder", "memory_neck", "propagator", "memorizer", "refiner")
 NEAR = {"propagator": "propagator_near"}  # what runs instead, where a bundle has it, while tracks are where they were
 BYTES = {"fp16": 2, "int8": 1}
 SINGLE = 4  # bytes of an element of the memorizer, which stays in single precision

@@ -24,9 +24,10 @@ PREFIXES = {
     "exemplar_encoder": ("encoder.", "exemplar_encoder."),
     "propagator": ("memory.", "memory."),
     "memorizer": ("memory.", "memory."),
+    "refiner": ("refiner.", "refiner."),
 }
 """Graph -> what its weights' names begin with, in the graph and in the student."""
-ADDED = ("memory.", "exemplar_encoder.")
+ADDED = ("memory.", "exemplar_encoder.", "refiner.")
 """What a student may have although the bundle or checkpoint from which it starts has none."""
 UNUSED = ("text_encoder.sentence.", "num_batches_tracked")  # parts of the names of weights that no graph needs
 
@@ -41,8 +42,8 @@ def bundle_student(bundle: Bundle) -> Student:
 def load_weights(student: Student, folder: Path) -> None:
     """Give a student the weights of a bundle made from the same configuration, in half precision as it keeps them.
 
-    What a graph does not need stays as it is: the sentence head of the text encoder; memory and exemplar encoder where
-    the bundle has none.
+    What a graph does not need stays as it is: the sentence head of the text encoder; memory, exemplar encoder and
+    refiner where the bundle has none.
 
     Args:
         folder: the bundle.

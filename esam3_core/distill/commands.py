@@ -11,7 +11,7 @@ from esam3_core.config import DetectorConfig, TrackerConfig, from_dict
 from esam3_core.config_stage3 import DistillConfig
 from esam3_core.runtime.bundle import find_bundle, known_bundles
 
-STAGES = ("stage1", "stage2", "stage3")
+STAGES = ("stage1", "stage2", "stage3", "refiner")
 SETTINGS = (
     (TrackerConfig, "keep_share", "of the score threshold, from which a detection continues a track"),
     (TrackerConfig, "new_score", "from which an unmatched detection starts a track"),
@@ -49,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--name", default="", help="of the bundle; default: the name of its folder")
     export.add_argument("--size", type=int, default=0, help="side of the frame in pixels; default: as before")
     export.add_argument("--memory", type=Path, metavar="RUN", help="run of stage 2 or bundle of the same encoder")
+    export.add_argument("--refiner", type=Path, metavar="RUN", help="run of the refiner, or bundle that has one")
     export.add_argument("--calibrate", type=Path, help="held-out scene shards on which to calibrate the scores")
     export.add_argument(
         "--concept", action="append", default=[], metavar="NOUN",
@@ -112,15 +113,15 @@ def run_export(arguments: argparse.Namespace) -> int:
 
     name = arguments.name or arguments.out.name
     folder, out, size = _source(arguments.folder), arguments.out, arguments.size
-    memory = _source(arguments.memory) if arguments.memory else None
+    memory, refiner = (_source(one) if one else None for one in (arguments.memory, arguments.refiner))
     tracker, detector = _chosen(arguments, TrackerConfig), _chosen(arguments, DetectorConfig)
     if is_bundle(folder):
         if arguments.calibrate:
             raise ValueError(f"{folder} is a bundle, whose scores are calibrated: leave --calibrate out")
-        written = renew(folder, out, name, size, memory, tracker, detector, arguments.concept)
+        written = renew(folder, out, name, size, memory, refiner, tracker, detector, arguments.concept)
     else:
         settings = (TrackerConfig(**tracker), DetectorConfig(**detector))
-        written = release(folder, out, name, arguments.calibrate, size, memory, *settings, arguments.concept)
+        written = release(folder, out, name, arguments.calibrate, size, memory, refiner, *settings, arguments.concept)
     print(f"wrote {written}")
     return 0
 

@@ -27,7 +27,6 @@ from esam3_core.distill.processes import clip_gradients, from_all, make_fabric, 
 from esam3_core.distill.report import draw_curves
 from esam3_core.distill.run_log import RunLog
 from esam3_core.distill.stage import Numbered, RunConfig, Stage
-from esam3_core.nn.student import Student
 from esam3_core.runtime.errors import Esam3Error
 
 SHOWN_STEP = 10**9  # number of the batch that sample pictures show; no run gets there
@@ -213,7 +212,7 @@ class Fit:
         assert self.log is not None
         draw_curves(self.folder / "log.jsonl", self.folder / "curves.png")
         with torch.random.fork_rng(devices=[]):
-            shown = Student(self.stage.student.config)
+            shown = self.stage.blank()
         shown.load_state_dict(average)
         self.stage.draw(shown, self.shown_batch, self.folder / "samples.png")
         self.log.picture(self.folder / "samples.png", self.step)

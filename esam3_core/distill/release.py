@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from esam3_core.config import DetectorConfig, MemoryConfig, TrackerConfig, from_dict, to_dict
+from esam3_core.config_refiner import RefinerConfig
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.config_stage3 import DistillConfig
@@ -23,15 +24,16 @@ from esam3_core.distill.calibrate import apply_shifts, fit_shifts
 from esam3_core.distill.calibration_answers import collect
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.commands import read_config, read_run, read_values
+from esam3_core.distill.refiner import PREFIX, refiner_weights
 from esam3_core.distill.stage3 import start_from
 from esam3_core.nn.student import Student
-from esam3_core.runtime.bundle import Bundle
+from esam3_core.runtime.bundle import REFINER_GRAPH, Bundle
 from esam3_core.runtime.text import normalise_all
 from esam3_core.runtime.upsample import to_logit
 from esam3_core.scenes.vocabulary import NOUNS
 
 LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt from"
-CONFIGS = {"stage 1": Stage1Config, "stage 2": Stage2Config, "stage 3": DistillConfig}
+CONFIGS = {"stage 1": Stage1Config, "stage 2": Stage2Config, "stage 3": DistillConfig, "the refiner": RefinerConfig}
 SCENE_PICTURES = 240  # of the held-out scenes, to calibrate on: with 120 chance chose scores of which half were wrong
 REAL_PICTURES = 120  # of the real folder with the most weight
 Remembered = tuple[MemoryConfig, dict[str, torch.Tensor], dict[str, Any]]
@@ -120,6 +122,28 @@ def _memory_of_bundle(folder: Path) -> Remembered:
     return bundle.student.memory, bundle_student(bundle).state_dict(), dict(bundle.provenance.get("memory") or {})
 
 
+def with_refiner(student: Student, folder: Path) -> tuple[Student, dict[str, Any]]:
+    """A student with the refiner of a run or of a bundle, and what is to be told of where that comes from. It sees
+    nothing but pictures and masks, so that of any student will do.
+
+    Raises:
+        FileNotFoundError: if the folder holds none.
+    """
+    weights = {f"{PREFIX}{name}": value for name, value in refiner_weights(folder).items()}
+    both = Student(dataclasses.replace(student.config, refiner=True))
+    both.load_state_dict(student.state_dict() | weights, strict=False)
+    if is_bundle(folder):
+        return both.eval(), dict(Bundle.load(folder).provenance.get(REFINER_GRAPH) or {})
+    config = read_run(folder / "config.yaml", RefinerConfig)
+    told = {
+        "steps": int(load_checkpoint(folder / CHECKPOINT)["step"]),
+        "checkpoint_sha256": sha256(folder / CHECKPOINT),
+        "bundles": [Path(name).name for name in config.bundles],
+        "sources": [f"{Path(source.path).name} ({source.kind})" for source in config.sources],
+    }
+    return both.eval(), told
+
+
 def release(
     folder: Path,
     out: Path,
@@ -127,6 +151,7 @@ def release(
     scenes: Path | None = None,
     size: int = 0,
     memory: Path | None = None,
+    refiner: Path | None = None,
     tracker: TrackerConfig | None = None,
     detector: DetectorConfig | None = None,
     concepts: Sequence[str] = (),
@@ -140,7 +165,7 @@ def release(
         scenes: held-out scene shards. With them the scores are calibrated, on these and on the validation part of
             the run's real pictures.
         size: S of the bundle, pixels; 0 = the configuration's.
-        memory: folder of the run of stage 2.
+        memory: folder of the run of stage 2; refiner: of the run of the refiner. Bundles will do.
         tracker, detector: of the bundle; None = the defaults.
         concepts: nouns that it claims to know beside those of the scenes.
 
@@ -159,6 +184,8 @@ def release(
     if memory is not None:
         student, told = with_memory(student, memory)
         remembering = {"memory": told, "exemplars_trained": config.shown_share > 0}
+    if refiner is not None:
+        student, remembering["refiner"] = with_refiner(student, refiner)
     if size:
         values = to_dict(student.config) | {"size": size}
         student.config = from_dict(type(student.config), values)

@@ -11,7 +11,7 @@ from typing import Any
 from esam3_core.config import from_dict, to_dict
 from esam3_core.deploy.export import check_place, export_bundle
 from esam3_core.deploy.weights import bundle_student
-from esam3_core.distill.release import with_memory
+from esam3_core.distill.release import with_memory, with_refiner
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.text import normalise_all
 
@@ -22,6 +22,7 @@ def renew(
     name: str,
     size: int = 0,
     memory: Path | None = None,
+    refiner: Path | None = None,
     tracker: Mapping[str, Any] | None = None,
     detector: Mapping[str, Any] | None = None,
     concepts: Sequence[str] = (),
@@ -32,6 +33,7 @@ def renew(
         folder: of the bundle; out: of the new one, the same if it shall be replaced; name: of the new one.
         size: S of the new one, pixels; 0 = as before.
         memory: folder of a run of stage 2 on this bundle's encoder; None = its own memory.
+        refiner: folder of a run of the refiner, or of a bundle that has one; None = its own, if it has one.
         tracker, detector: settings that change.
         concepts: nouns that the new one claims to know beside its old ones.
 
@@ -45,6 +47,8 @@ def renew(
     provenance: dict[str, Any] = dict(bundle.provenance)
     if memory is not None:
         student, provenance["memory"] = with_memory(student, memory)
+    if refiner is not None:
+        student, provenance["refiner"] = with_refiner(student, refiner)
     if size:
         student.config = from_dict(type(student.config), to_dict(student.config) | {"size": size})
     return export_bundle(

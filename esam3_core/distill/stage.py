@@ -81,6 +81,10 @@ class Stage:
     def finish(self, folder: Path) -> None:
         """Write what else of a finished run is of use; the student holds its averaged weights."""
 
+    def blank(self) -> Student:
+        """Another student of the same sizes, to hold the averaged weights."""
+        return Student(self.student.config)
+
     def draw(self, student: Student, batch: Any, picture: Path) -> None:
         """Draw what a student makes of a batch."""
 

@@ -40,7 +40,7 @@ from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import load_text_encoder
 from esam3_core.nn.trunk import load_imagenet
 
-UNTRAINED = ("text_encoder.", "memory.")
+UNTRAINED = ("text_encoder.", "memory.", "refiner.")
 TEXT_GRAPH = "text_encoder.onnx"  # in a bundle, which may give the text encoder too
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esam3_core.config_refiner import RefinerConfig
 from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage2 import Stage2Config
 from esam3_core.config_stage3 import DistillConfig
@@ -31,6 +32,11 @@ def open_stage(name: str, path: Path) -> tuple[RunConfig, Stage]:
 
         second = read_run(path, Stage2Config)
         return second, Stage2(second)
+    if name == "refiner":
+        from esam3_core.distill.refiner import RefinerStage
+
+        last = read_run(path, RefinerConfig)
+        return last, RefinerStage(last)
     from esam3_core.distill.stage3 import Stage3
 
     third = read_run(path, DistillConfig)

@@ -89,7 +89,7 @@ class PromptedStudent:
             }
             seen = self.engines.propagate(features, bank, list(asked), asked)
             masks += [upsample_mask(logits, level, size) for logits in seen.logits]
-        return masks
+        return self.student.refine(image, masks)
 
 
 def show(mask: NDArray[np.uint8], kind: str) -> Shown:

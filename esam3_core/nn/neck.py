@@ -12,9 +12,9 @@ from esam3_core.nn.layers import MLP, Attention, grid_centres, sine_embedding
 class ConvNorm(nn.Sequential):
     """Convolution and BatchNorm, which fold into one node at export."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(outputs),
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student: image encoder, text encoder, detector and, where it has them, memory and exemplar encoder."""
+"""The student: image encoder, text encoder, detector and, where it has them, memory, exemplar encoder and refiner."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from esam3_core.nn.detector import Detected, Detector
 from esam3_core.nn.exemplar import ExemplarEncoder
 from esam3_core.nn.memory import Memory
 from esam3_core.nn.neck import FPN
+from esam3_core.nn.refiner import Refiner
 from esam3_core.nn.sam3_detector import Sam3Detector
 from esam3_core.nn.sam3_memory import Sam3Memory
 from esam3_core.nn.sam3_neck import Sam3Neck
@@ -75,6 +76,7 @@ class Student(nn.Module):
         # Official detectors have their own.
         has_encoder = has_memory and not official
         self.exemplar_encoder = ExemplarEncoder(config.width, config.heads, config.ffn) if has_encoder else None
+        self.refiner = Refiner() if config.refiner else None
 
     def detect(self, features: Features, prompt: Tensor, pad: Tensor) -> Detected:
         """Features with one row per (frame, concept) pair, prompts [C, L, d], padding [C, L]."""

@@ -8,7 +8,7 @@ encode) is therefore done to its crop; the full frame is built only for those wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,14 @@ from numpy.typing import NDArray
 BoolArray = NDArray[np.bool_]
 Roi = tuple[int, int, int, int]
 """x, y, width, height in pixels of the frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A mask as a network drew it: logits [h, w] that cover the whole frame; above the level a pixel is in the mask."""
+
+    logits: NDArray[np.float32]
+    level: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +40,7 @@ class CroppedMask:
     x: int
     y: int
     size: tuple[int, int]
+    drawn: Drawing | None = None  # what it was cut out of, where that is known
 
     @classmethod
     def from_full(cls, mask: BoolArray) -> CroppedMask:
@@ -62,6 +71,23 @@ class CroppedMask:
         mask[y : y + height, x : x + width] = self.bits
         return mask
 
+    def cut(self, roi: Roi) -> BoolArray:
+        """The mask in any rectangle x, y, width, height of its frame: bool [height, width]."""
+        x, y, width, height = roi
+        cut = np.zeros((height, width), np.bool_)
+        rows, columns = self.bits.shape
+        top, bottom = max(y, self.y), min(y + height, self.y + rows)
+        left, right = max(x, self.x), min(x + width, self.x + columns)
+        if bottom > top and right > left:
+            own = self.bits[top - self.y : bottom - self.y, left - self.x : right - self.x]
+            cut[top - y : bottom - y, left - x : right - x] = own
+        return cut
+
+    def without(self, other: BoolArray, roi: Roi) -> CroppedMask:
+        """The mask but for the pixels that are set in `other`, which covers the rectangle `roi` of its frame."""
+        gone = CroppedMask(other, roi[0], roi[1], self.size).cut(self.roi)
+        return replace(self, bits=self.bits & ~gone).tight()
+
     def tight(self) -> CroppedMask:
         """The same mask, its crop shrunk to the pixels that are set."""
         rows = np.flatnonzero(self.bits.any(axis=1))
@@ -70,7 +96,7 @@ class CroppedMask:
         top, bottom = int(rows[0]), int(rows[-1]) + 1
         columns = np.flatnonzero(self.bits[top:bottom].any(axis=0))
         left, right = int(columns[0]), int(columns[-1]) + 1
-        return CroppedMask(self.bits[top:bottom, left:right], self.x + left, self.y + top, self.size)
+        return replace(self, bits=self.bits[top:bottom, left:right], x=self.x + left, y=self.y + top)
 
     def shifted(self, dx: int, dy: int) -> CroppedMask:
         """The mask moved by whole pixels; what leaves the frame is cut off."""

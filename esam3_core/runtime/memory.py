@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esam3_core.config import MemoryConfig
+from esam3_core.runtime.buckets import padded
 
 Array = NDArray[Any]
 
@@ -185,7 +186,7 @@ class MemoryBank:
             "pointer_age": np.where(pointer_used, pointer_age, np.float32(0)),
             "pointer_used": pointer_used,
         }
-        return {name: _padded(value, rows) for name, value in values.items()}
+        return {name: padded(value, rows) for name, value in values.items()}
 
     def export(self, keys: Sequence[int]) -> dict[str, Array]:
         """Everything that is remembered of some tracks, for a file; `restore` takes it."""
@@ -247,11 +248,3 @@ def _check(name: str, array: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has shape {list(array.shape)}, this memory takes {list(shape)}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds values that are not finite")
-
-
-def _padded(array: Array, rows: int) -> Array:
-    if len(array) == rows:
-        return array
-    out = np.zeros((rows, *array.shape[1:]), array.dtype)
-    out[: len(array)] = array
-    return out

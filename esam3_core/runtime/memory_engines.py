@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esam3_core.runtime.buckets import padded, rows_for, split
 from esam3_core.runtime.detector import FEATURES
-from esam3_core.runtime.engines import Engine, OnnxEngine
+from esam3_core.runtime.engines import Engine
 from esam3_core.runtime.memory import MemoryBank
 from esam3_core.runtime.near import SPLIT, Area, runs_out, whole_frame, window_corner
 from esam3_core.runtime.object_prompt import ObjectPrompt
 from esam3_core.runtime.stages import Stages
 
-BUCKETS = (1, 2, 4, 8, 16)  # tracks in one run of an engine of a GPU, which must not meet a new size every frame
 REMEMBERED = ("memory", "memory_age", "memory_used", "pointers", "pointer_age", "pointer_used")
 PROPAGATOR_INPUTS = (*FEATURES, *REMEMBERED, "points", "point_labels")
 NEAR_INPUTS = (*FEATURES, *REMEMBERED, "corner")
@@ -94,8 +94,8 @@ class MemoryEngines:
         with self._stages.measure("propagator"):
             found = self._look_near(given, bank, expected or {})
             rest = [key for key in keys if key not in found]
-            for part in _buckets(rest):
-                rows = self._rows(self._propagator, len(part))
+            for part in split(rest):
+                rows = rows_for(self._propagator, len(part))
                 points, labels = self._prompts(part, prompts or {}, rows)
                 feeds = {**given, **bank.read(part, rows), "points": points, "point_labels": labels}
                 raw = self._propagator.run(feeds)
@@ -111,10 +111,10 @@ class MemoryEngines:
         grid, found = self.side // SPLIT, dict[int, tuple[Array, ...]]()
         at = {key: window_corner(area, grid) for key, area in expected.items()}
         corners = {key: corner for key, corner in at.items() if corner is not None}
-        for part in _buckets(list(corners)):
-            rows = self._rows(self._near, len(part))
+        for part in split(list(corners)):
+            rows = rows_for(self._near, len(part))
             corner = np.array([corners[key] for key in part], np.int64)
-            raw = self._near.run({**given, **bank.read(part, rows), "corner": _padded(corner, rows)})
+            raw = self._near.run({**given, **bank.read(part, rows), "corner": padded(corner, rows)})
             masks, *others = (raw[name][: len(part)] for name in PROPAGATOR_OUTPUTS)
             seen = _by_key(part, [whole_frame(masks, corner, grid), *others])
             there = (raw["objectness"][: len(part)] > 0) & ~runs_out(masks, corner, grid)
@@ -133,13 +133,13 @@ class MemoryEngines:
         """
         given, parts = self._features(features), []
         with self._stages.measure("memorizer"):
-            for part in _buckets(range(len(logits))):
-                rows, at = self._rows(self._memorizer, len(part)), list(part)
+            for part in split(range(len(logits))):
+                rows, at = rows_for(self._memorizer, len(part)), list(part)
                 feeds = {
                     "p16": given["p16"],
-                    "masks": _padded(logits[at].astype(np.float32), rows),
-                    "objectness": _padded(objectness[at].astype(np.float32), rows),
-                    "prompted": _padded(np.array(prompted, np.bool_)[at], rows),
+                    "masks": padded(logits[at].astype(np.float32), rows),
+                    "objectness": padded(objectness[at].astype(np.float32), rows),
+                    "prompted": padded(np.array(prompted, np.bool_)[at], rows),
                 }
                 parts.append(self._memorizer.run(feeds)["memory"][: len(part)])
         return np.concatenate(parts)
@@ -154,17 +154,11 @@ class MemoryEngines:
             return self.propagate(features, bank, keys).pointers
         given, parts = self._features(features), []
         with self._stages.measure("pointer_encoder"):
-            for part in _buckets(range(len(keys))):
-                rows = self._rows(self._pointer_encoder, len(part))
-                masks = _padded(logits[list(part)].astype(np.float32), rows)
+            for part in split(range(len(keys))):
+                rows = rows_for(self._pointer_encoder, len(part))
+                masks = padded(logits[list(part)].astype(np.float32), rows)
                 parts.append(self._pointer_encoder.run({**given, "masks": masks})["pointer"][: len(part)])
         return np.concatenate(parts)
-
-    @staticmethod
-    def _rows(engine: Engine, count: int) -> int:
-        """Rows in which `count` tracks are run: kernels of a CPU are not chosen by size, so padding is only work."""
-        on_cpu = isinstance(engine, OnnxEngine) and engine.device[0] == "cpu"
-        return count if on_cpu else bucket(count)
 
     def _features(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """What memory sees of a frame; its own neck runs once per frame."""
@@ -184,22 +178,6 @@ class MemoryEngines:
         return points, labels
 
 
-def bucket(count: int) -> int:
-    """The smallest bucket that holds `count` tracks, 1..16."""
-    return next(size for size in BUCKETS if size >= count)
-
-
-def _buckets(items: Sequence[int]) -> list[Sequence[int]]:
-    largest = BUCKETS[-1]
-    return [items[start : start + largest] for start in range(0, len(items), largest)]
-
-
 def _by_key(keys: Sequence[int], outputs: Sequence[Array]) -> dict[int, tuple[Array, ...]]:
     """Key -> its rows of an engine's outputs, which may be padded."""
     return {key: tuple(output[row] for output in outputs) for row, key in enumerate(keys)}
-
-
-def _padded(array: Array, rows: int) -> Array:
-    out = np.zeros((rows, *array.shape[1:]), array.dtype)
-    out[: len(array)] = array
-    return out

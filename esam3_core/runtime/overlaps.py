@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of one frame that claim the same pixels, as logits [T, h, w]."""
+"""Masks of one frame that claim the same pixels: as logits [T, h, w], and as they are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from esam3_core.runtime.masks import CroppedMask
 
 SUPPRESSED = -10.0  # logit of a pixel that another track has (SAM 2, non-overlapping masks)
 Array = NDArray[Any]
@@ -40,3 +43,18 @@ def without_overlap(logits: Array, groups: Sequence[str], level: float = 0.0) ->
             lost = claimed & (np.arange(len(rows))[:, None, None] != owner)
             cleared[rows] = np.where(lost, np.minimum(logits[rows], SUPPRESSED), logits[rows])
     return cleared
+
+
+def settled(before: Sequence[CroppedMask], after: Sequence[CroppedMask], groups: Sequence[str]) -> list[CroppedMask]:
+    """Refined masks of which no two of a group share a pixel that not both had `before`: it stays with the one that had
+    it, and goes to the earlier where neither had. A mask of which nothing is left is shown as it was before."""
+    kept = list(after)
+    for i, j in combinations(range(len(after)), 2):
+        if groups[i] != groups[j]:
+            continue
+        roi = kept[i].roi
+        new = kept[i].cut(roi) & kept[j].cut(roi) & ~(before[i].cut(roi) & before[j].cut(roi))
+        if new.any():
+            theirs = new & before[j].cut(roi)
+            kept[i], kept[j] = kept[i].without(theirs, roi), kept[j].without(new & ~theirs, roi)
+    return [now if now.area else was for now, was in zip(kept, before, strict=True)]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from esam3_core.config import DetectorConfig, RuntimeConfig, TrackerConfig
-from esam3_core.runtime.bundle import NEAR_GRAPH, Bundle
+from esam3_core.runtime.bundle import NEAR_GRAPH, REFINER_GRAPH, Bundle
 from esam3_core.runtime.detector import FEATURES, read_detections, run_detector
 from esam3_core.runtime.engines import Graph, OnnxEngine, load_engine, load_engines
 from esam3_core.runtime.errors import ConceptError, PromptError
 from esam3_core.runtime.exemplars import WORDLESS, Exemplar, ExemplarEncoder, Shown, group, join
+from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.memory_engines import (
     MEMORIZER_INPUTS,
     MEMORIZER_OUTPUTS,
@@ -28,6 +29,7 @@ from esam3_core.runtime.memory_engines import (
     MemoryEngines,
 )
 from esam3_core.runtime.preprocess import Image, check_image, resize_frame
+from esam3_core.runtime.refiner import REFINER_INPUTS, REFINER_OUTPUTS, Refiner
 from esam3_core.runtime.rosters import wants_memory, warm_up_memory
 from esam3_core.runtime.stages import Stages
 from esam3_core.runtime.text import Prompt, TextEncoder, normalise_all
@@ -156,7 +158,9 @@ class Student:
         if groups or prompt is None:
             shown = self.encode_exemplars(features, groups, names, image.shape[:2])
             prompt = self.encode_concepts((*names, *(name for name in shown if name not in names)), shown)
-        return self.detect(features, prompt, image.shape[:2])
+        found = self.detect(features, prompt, image.shape[:2])
+        refined = self.refine(image, [one.crop for one in found])
+        return [replace(one, crop=crop) for one, crop in zip(found, refined, strict=True)]
 
     def track(self, concepts: Iterable[str] = (), config: TrackerConfig | None = None) -> Tracker:
         """A tracker of concepts; the bundle's tracker settings unless `config` is given.
@@ -229,6 +233,12 @@ class Student:
                 found += read_detections(raw, batch, config, size)
         return found
 
+    def refine(self, image: Image, masks: Sequence[CroppedMask]) -> list[CroppedMask]:
+        """Masks of a checked image as they are shown: refined, where the bundle can and `detector.refine` is set."""
+        if self._refiner is None or not self.detector.refine:
+            return list(masks)
+        return self._refiner.refine(image, masks)
+
     def warm_up(self, concepts: Iterable[str] = (), tracker: TrackerConfig | None = None) -> None:
         """Run one frame, with the memory that `tracker` wants, so that the first real one is as fast as the rest."""
         size = self.bundle.student.size
@@ -238,8 +248,16 @@ class Student:
         if tracker is not None and wants_memory(self, tracker):
             warm_up_memory(self, features)
         # The black frame holds nothing, but OpenCV also sets itself up at its first use.
-        upsample_mask(np.ones((size // 4, size // 4), np.float32), 0.0, (size, size))
+        whole = upsample_mask(np.ones((size // 4, size // 4), np.float32), 0.0, (size, size))
+        self.refine(np.zeros((size, size, 3), np.uint8), [whole])
         self.stages.start_frame()
+
+    @cached_property
+    def _refiner(self) -> Refiner | None:
+        if REFINER_GRAPH not in self.bundle.graphs:
+            return None
+        engine = load_engine(self.bundle.graphs[REFINER_GRAPH], self.config, REFINER_INPUTS, REFINER_OUTPUTS)
+        return Refiner(engine, self.stages)
 
     @cached_property
     def _exemplars(self) -> ExemplarEncoder:

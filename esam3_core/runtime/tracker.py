@@ -7,6 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from esam3_core.runtime.exemplars import Exemplar
 from esam3_core.runtime.follow import follow
 from esam3_core.runtime.memory_file import SavedMemory, read_memory, write_memory
 from esam3_core.runtime.memory_roster import MemoryRoster, SeenFrame
+from esam3_core.runtime.memory_track import mask_box
+from esam3_core.runtime.overlaps import settled
 from esam3_core.runtime.preprocess import Image, check_image
 from esam3_core.runtime.rosters import make_roster, wants_memory
 from esam3_core.runtime.search import Search, search
@@ -118,8 +121,8 @@ class Tracker:
             self._student.stages.start_frame()
             self._notice_new_stream(stamp, image.shape[:2])
             if isinstance(self._roster, MemoryRoster):
-                return self._remember(self._roster, image, stamp)
-            return self._link(image, stamp)
+                return self._refined(image, self._remember(self._roster, image, stamp))
+            return self._refined(image, self._link(image, stamp))
 
     def add(
         self,
@@ -152,7 +155,7 @@ class Tracker:
             track = follow(roster, frame, box, points, mask, concept)
             report = track.report(stamp)
             track.announced = False  # the next frame is the first that carries the id
-            return report
+            return report if mask is not None else self._refined(image, [report])[0]
 
     def remove(self, number: int) -> None:
         """Forget the track with the id `number`; a concept's instance may be found again, as a new one.
@@ -247,6 +250,15 @@ class Tracker:
         tracks = roster.step(frame, lambda wanted: self._detect(frame, wanted), due, threshold)
         self._turns.next_frame(concepts, roster.looked_for)
         return tracks
+
+    def _refined(self, image: Image, tracks: list[Track]) -> list[Track]:
+        """Tracks with the masks that are shown; a box that is its mask's stays so."""
+        drawn = [track.crop for track in tracks]
+        crops = settled(drawn, self._student.refine(image, drawn), [track.concept for track in tracks])
+        refined = [replace(track, crop=crop) for track, crop in zip(tracks, crops, strict=True)]
+        if not self.has_memory:
+            return refined
+        return [replace(track, box=mask_box(track.crop)) if track.crop.area else track for track in refined]
 
     def _detect(self, frame: SeenFrame, concepts: Collection[str]) -> list[Detection]:
         """Detections of some of what is searched for, at least one."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esam3_core.runtime.masks import CroppedMask
+from esam3_core.runtime.masks import CroppedMask, Drawing
 
 
 def upsample_mask(logits: NDArray[np.float32], level: float, size: tuple[int, int]) -> CroppedMask:
@@ -31,7 +31,7 @@ def upsample_mask(logits: NDArray[np.float32], level: float, size: tuple[int, in
     (top, bottom), (y, y_end) = rows
     (left, right), (x, x_end) = columns
     crop = cv2.resize(logits[top:bottom, left:right], (x_end - x, y_end - y), interpolation=cv2.INTER_LINEAR)
-    return CroppedMask(crop > level, x, y, size).tight()
+    return CroppedMask(crop > level, x, y, size, Drawing(logits, level)).tight()
 
 
 def to_logit(probability: float) -> float:
