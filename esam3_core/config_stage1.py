@@ -38,7 +38,7 @@ class Stage1Config:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     sources: tuple[SourceConfig, ...] = ()
-    text: str = ""  # folder with text.safetensors and tokenizer.json; "" = a new text encoder that learns here
+    text: str = ""  # folder with text.safetensors and tokenizer.json, or bundle; "" = a new text encoder, learns here
     phrases: str = ""  # file with one phrase per line, on which a new text encoder learns
     imagenet: bool = True  # start the trunk from ImageNet weights where a package ships them (en_s)
     start: str = ""  # run, checkpoint or bundle to start from; the teacher's own path = take its heads; "" = none

@@ -25,12 +25,12 @@ from esam3_core.distill.features import Adapters, feature_losses, token_losses
 from esam3_core.distill.stage import Stage
 from esam3_core.distill.stage1_batches import FeatureBatch, Stage1Batches
 from esam3_core.distill.stage1_loop import concept_loss, first_prompts, prompt_loss
-from esam3_core.distill.stage3 import start_from
+from esam3_core.distill.stage3 import start_from, take_text
 from esam3_core.distill.teacher import Levels, TeacherError, open_teacher
 from esam3_core.distill.teacher_student import take_heads
 from esam3_core.distill.views import Views
 from esam3_core.nn.student import Features, Student
-from esam3_core.nn.text import load_text_encoder, save_text_encoder
+from esam3_core.nn.text import save_text_encoder
 from esam3_core.nn.trunk import load_imagenet
 
 TOP = 1  # queries of the teacher's concept heads that are computed to the mask; only its map of places is learnt from
@@ -55,7 +55,7 @@ class Stage1(Stage):
         self.config = config
         self.student = Student(config.student)
         if config.text:
-            self.student.text_encoder = load_text_encoder(config.text, config.student.text, config.student.width)
+            take_text(self.student, Path(config.text))
         self.has_imagenet = config.imagenet and config.student.variant == "en_s"
         if self.has_imagenet:
             load_imagenet(self.student.image_encoder.trunk)

@@ -57,10 +57,7 @@ class Stage3(Stage):
         self.student = Student(config.student)
         text = Path(config.text)
         self.tokenizer_path = text / "tokenizer.json"
-        if (text / TEXT_GRAPH).is_file():
-            load_text_weights(self.student, text)
-        else:
-            self.student.text_encoder = load_text_encoder(text, config.student.text, config.student.width)
+        take_text(self.student, text)
         self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
         has_imagenet = config.imagenet and config.student.variant == "en_s"
         teacher = open_teacher(config.teacher) if config.teacher.path else None
@@ -223,6 +220,14 @@ def start_from(student: Student, start: Path) -> None:
         if name in own and not (name.startswith(ADDED) and value.shape != own[name].shape)
     }  # fmt: skip
     student.load_state_dict(known, strict=False)
+
+
+def take_text(student: Student, folder: Path) -> None:
+    """Give a student the text encoder of a folder: one that was trained by itself, or a bundle's."""
+    if (folder / TEXT_GRAPH).is_file():
+        load_text_weights(student, folder)
+    else:
+        student.text_encoder = load_text_encoder(folder, student.config.text, student.config.width)
 
 
 def open_source(source: SourceConfig) -> Source:

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from esam3_core.config import StudentConfig
+from esam3_core.config_stage1 import Stage1Config
 from esam3_core.config_stage3 import DistillConfig
 from esam3_core.deploy.export import export_bundle, prepare
 from esam3_core.deploy.weights import UNUSED, graph_weights, load_text_weights
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.release import load_run, release, with_memory
+from esam3_core.distill.stage1 import Stage1
 from esam3_core.distill.stage3 import Stage3
 from esam3_core.nn.student import Student
 from tests.distill.teachers import MEMORY
@@ -31,6 +33,11 @@ def test_a_run_begins_with_the_bundles_own_text_encoder(run: DistillConfig, tiny
     own = Stage3(run).student.state_dict()
     for name, value in graph_weights(tiny_bundle, "text_encoder").items():
         assert torch.equal(own[name], value), name
+
+
+def test_stage_1_too_takes_its_text_encoder_from_a_bundle(tiny_stage1: Stage1Config, tiny_bundle: Path) -> None:
+    own = Stage1(dataclasses.replace(tiny_stage1, text=str(tiny_bundle))).student.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in graph_weights(tiny_bundle, "text_encoder").items())
 
 
 def test_a_run_trains_from_a_bundle_alone(run: DistillConfig, tmp_path: Path) -> None:
