@@ -31,7 +31,8 @@ def upsample_mask(logits: NDArray[np.float32], level: float, size: tuple[int, in
     (top, bottom), (y, y_end) = rows
     (left, right), (x, x_end) = columns
     crop = cv2.resize(logits[top:bottom, left:right], (x_end - x, y_end - y), interpolation=cv2.INTER_LINEAR)
-    return CroppedMask(crop > level, x, y, size, Drawing(logits, level)).tight()
+    # A copy: a mask is kept for long, and shall not keep all others of its frame.
+    return CroppedMask(crop > level, x, y, size, Drawing(logits.copy(), level)).tight()
 
 
 def to_logit(probability: float) -> float:
