@@ -36,6 +36,8 @@ class RefinerConfig:
     cache: str = "data/cache/masks"  # folder for the masks that the bundles draw, made at the first start
     share: float = 0.6  # 0..1, of a bundle's score threshold, from which what it finds is refined
     prompts: int = 6  # instances of a picture that are also drawn by a box or a point
+    printed: float = 0.35  # 0..1, chance that a patch of another picture is printed on the thing
+    littered: float = 0.25  # 0..1, chance that one lies around it
     crops: int = 48  # per step
     steps: int = 6000
     warmup: int = 100  # steps
@@ -53,7 +55,7 @@ class RefinerConfig:
         check_weights(self.sources)
         check_least(self, 1, "crops")
         check_least(self, 0, "prompts")
-        check_ranges(self, share=(0, 1))
+        check_ranges(self, share=(0, 1), printed=(0, 1), littered=(0, 1))
         if self.fit.checkpointing:
             raise ValueError("fit.checkpointing is for what needs much memory: leave it out for the refiner")
 

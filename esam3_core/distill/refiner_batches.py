@@ -50,11 +50,15 @@ class RefinerBatches:
         logits[bare] = np.sign(logits[bare]) * SURE
         return MaskBatch(torch.from_numpy(crops), torch.from_numpy(logits), torch.from_numpy(truth).float() / 255)
 
-    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    def _draw(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Crop, mask as drawn and true mask, as they are kept."""
         drawn = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
         source = drawn[int(rng.integers(len(drawn)))]
         row = int(rng.integers(len(source)))
-        parts: list[np.ndarray] = [source.crops[row], source.masks[row], source.truth[row]]
+        return [source.crops[row], source.masks[row], source.truth[row]]
+
+    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        parts = self._draw(rng)
         if rng.random() < FLIPPED:
             parts = [part[:, ::-1] for part in parts]
         if rng.random() < TOPPLED:
@@ -62,4 +66,19 @@ class RefinerBatches:
         if rng.random() < TURNED:
             parts = [part.swapaxes(0, 1) for part in parts]
         crop, mask, truth = (np.ascontiguousarray(part) for part in parts)
+        for chance, share in ((self.config.printed, truth), (self.config.littered, 255 - truth)):
+            if rng.random() < chance:
+                crop = patched(crop, self._draw(rng)[0], share, rng)
         return disturb(crop, rng), mask, truth
+
+
+def patched(crop: np.ndarray, other: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A crop uint8 [R, R, 3] with a patch of another one where `share` uint8 [R, R] is high: what is printed on a thing
+    is no border of it, and neither is what lies beside it."""
+    side = len(crop)
+    x, y, width, height = rng.uniform((-0.2, -0.2, 0.2, 0.2), (0.8, 0.8, 0.8, 0.8)) * side
+    rows, columns = np.ogrid[:side, :side]
+    across, down = np.abs(columns - x - width / 2) / (width / 2), np.abs(rows - y - height / 2) / (height / 2)
+    inside = np.hypot(across, down) < 1 if rng.random() < 0.5 else np.maximum(across, down) < 1
+    weight = (rng.uniform(0.4, 1.0) * inside * share / 255)[..., None]
+    return np.asarray(np.rint((1 - weight) * crop + weight * other), np.uint8)

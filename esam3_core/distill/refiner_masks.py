@@ -24,6 +24,7 @@ from esam3_core.data.scenes import SceneShards
 from esam3_core.data.skips import BAD_DATA, Skips
 from esam3_core.metrics.evaluate import chosen
 from esam3_core.metrics.prompted import PromptedStudent, Shown, show
+from esam3_core.runtime.bundle import REFINER_GRAPH
 from esam3_core.runtime.draft import draft
 from esam3_core.runtime.masks import CroppedMask, iou_matrix
 from esam3_core.runtime.refiner import MOST, SIDE, squash, view, window
@@ -60,7 +61,8 @@ def rough_masks(student: Runtime, source: MaskSourceConfig, config: RefinerConfi
     """
     told = {"format": FORMAT, **asdict(source), "weight": 0, "share": config.share, "prompts": config.prompts,
             "seed": config.seed}  # fmt: skip
-    key = hashlib.sha256((student.bundle.digest + json.dumps(told, sort_keys=True)).encode()).hexdigest()
+    drawn_by = student.bundle.digest_but_for(REFINER_GRAPH)
+    key = hashlib.sha256((drawn_by + json.dumps(told, sort_keys=True)).encode()).hexdigest()
     path = Path(config.cache) / f"{Path(source.path).name}-{key[:12]}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

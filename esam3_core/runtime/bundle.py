@@ -80,7 +80,11 @@ class Bundle:
     @property
     def digest(self) -> str:
         """sha256 of all graphs together: memories are exchanged only between bundles that share it."""
-        lines = [f"{name} {digest}\n" for name, digest in sorted(self.digests.items())]
+        return self.digest_but_for()
+
+    def digest_but_for(self, *graphs: str) -> str:
+        """sha256 of all graphs together but some."""
+        lines = [f"{name} {digest}\n" for name, digest in sorted(self.digests.items()) if name not in graphs]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def graph(self, name: str) -> Path:

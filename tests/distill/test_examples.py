@@ -21,6 +21,6 @@ def test_an_example_can_be_read(path: Path) -> None:
     sees = path.stem == "stage1" or path.stem.endswith("_see")
     follows = path.stem == "stage2" or path.stem.startswith("memory") or path.stem.endswith("_follow")
     kind = Stage2Config if follows else Stage1Config if sees else DistillConfig
-    kind = RefinerConfig if path.stem == "refiner" else kind
+    kind = RefinerConfig if path.stem.startswith("refiner") else kind
     config = read_run(path, kind)
     assert config.sources and config.steps > 0  # type: ignore[attr-defined]

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 import esam3_core
 from esam3_core.cli import main
@@ -24,7 +26,7 @@ from esam3_core.deploy.graphs import example_inputs, graphs_of
 from esam3_core.deploy.weights import bundle_student
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.refiner import RefinerStage, refiner_weights
-from esam3_core.distill.refiner_batches import RefinerBatches
+from esam3_core.distill.refiner_batches import RefinerBatches, patched
 from esam3_core.distill.refiner_masks import crop_of, drawn, rough_masks, to_byte, to_logits
 from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
@@ -104,6 +106,25 @@ def test_a_batch_depends_on_its_number_alone(config: RefinerConfig) -> None:
     other.batch(0)
     assert all(torch.equal(a, b) for a, b in zip(*(vars(x.batch(7)).values() for x in (one, other)), strict=True))
     assert not torch.equal(one.batch(7).crops, one.batch(8).crops)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_a_patch_lies_where_it_may_and_nowhere_else(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    crop, other = np.full((SIDE, SIDE, 3), 50, np.uint8), np.full((SIDE, SIDE, 3), 200, np.uint8)
+    share = np.zeros((SIDE, SIDE), np.uint8)
+    share[:, : SIDE // 2] = 255
+    printed = patched(crop, other, share, rng)
+    assert (printed[:, SIDE // 2 :] == 50).all() and 50 <= printed.min() <= printed.max() <= 200
+    assert np.array_equal(patched(crop, other, np.zeros_like(share), rng), crop)
+
+
+def test_patches_change_pictures_and_no_mask(config: RefinerConfig) -> None:
+    masks = RefinerStage(config).masks
+    bare = dataclasses.replace(config, printed=0.0, littered=0.0)
+    patchy = dataclasses.replace(config, printed=1.0, littered=1.0)
+    plain, changed = (RefinerBatches(one, masks).batch(3) for one in (bare, patchy))
+    assert torch.equal(plain.truth[0], changed.truth[0]) and not torch.equal(plain.crops[0], changed.crops[0])
 
 
 def test_every_weight_learns(config: RefinerConfig, tmp_path: Path) -> None:
