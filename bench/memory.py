@@ -7,7 +7,8 @@ Weights do not change the time, so `dense` is a random student of the bundle's s
 the bundle has no memory. `attention` is memory attention alone, `step` the propagator, the memorizer and the bank.
 `near` is the propagator that looks for a track near where it was, which is what runs while tracks are in sight.
 `--frames` compares an early frame with a late one, `--loop` the closed loops of torch and ONNX Runtime on our own
-pictures; 0 leaves a part out. The cost of one more track counts the memorizer by TrackerConfig's `write_every`.
+pictures; 0 leaves a part out. `refiner` refines the masks of so many tracks in a 640 x 480 picture, crops and all. The
+cost of one more track counts the memorizer by TrackerConfig's `write_every`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from esam3_core.nn.memory import Remembered
 from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
 from esam3_core.runtime.engines import Engine, OnnxEngine
+from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.memory import MemoryBank, MemoryShape
 from esam3_core.runtime.memory_engines import (
     MEMORIZER_OUTPUTS,
@@ -47,6 +49,7 @@ from esam3_core.runtime.memory_engines import (
 )
 from esam3_core.runtime.object_prompt import CERTAIN
 from esam3_core.runtime.preprocess import resize_frame
+from esam3_core.runtime.refiner import Refiner
 from esam3_core.runtime.stages import Stages
 
 TRACKS = (1, 4, 8, 16)
@@ -162,6 +165,9 @@ def costs(student: Student, folder: Path, runtime: RuntimeConfig, runs: int) -> 
     export_graph(student, "propagator", spec, path)
     attention = OnnxEngine(path, runtime)
     near = engine(student, "propagator_near", specs["propagator_near"], folder, runtime) if own.near else None
+    refiner = None
+    if config.refiner:
+        refiner = Refiner(engine(student, "refiner", specs["refiner"], folder, runtime), Stages())
     times = {}
     for tracks in TRACKS:
         seen = feeds("propagator", config, tracks)
@@ -174,6 +180,8 @@ def costs(student: Student, folder: Path, runtime: RuntimeConfig, runs: int) -> 
         if near:
             looked = feeds("propagator_near", config, tracks)
             times[tracks]["near"] = milliseconds(partial(near.run, looked), runs)
+        if refiner:
+            times[tracks]["refiner"] = milliseconds(partial(refiner.refine, *picture_with_masks(tracks)), runs)
     pointer_tokens = own.pointers * (config.width // own.width)
     return {
         "kind": own.kind,
@@ -182,6 +190,12 @@ def costs(student: Student, folder: Path, runtime: RuntimeConfig, runs: int) -> 
         "bytes_per_track": shape.bytes_per_track,
         "times": times,
     }
+
+
+def picture_with_masks(count: int) -> tuple[Any, list[CroppedMask]]:
+    """A picture of 640 x 480 pixels, and masks of 70 x 90 in it."""
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    return image, [CroppedMask(np.ones((90, 70), np.bool_), 20 + 30 * i, 100, (480, 640)) for i in range(count)]
 
 
 def feeds(graph: str, config: StudentConfig, tracks: int) -> dict[str, Any]:
@@ -284,10 +298,13 @@ def print_costs(name: str, config: StudentConfig, rows: list[dict[str, Any]], im
     every = TrackerConfig().write_every
     print(f"{name}: {config.variant}, {config.size} x {config.size} pixels, image encoder {image:.1f} ms")
     print(f"{'memory':>10}  {'tokens':>14}  {'KiB':>7}  {'tracks':>6}  {'attention':>9}  {'propagator':>10}  "
-          f"{'near':>6}  {'memorizer':>9}  {'one more track / image encoder':>30}")  # fmt: skip
+          f"{'near':>6}  {'memorizer':>9}  {'refiner':>7}  {'one more track / image encoder':>30}")  # fmt: skip
     for row in rows:
         look = "near" if "near" in row["times"][1] else "propagator"
-        one, many = (row["times"][n][look] + row["times"][n]["memorizer"] / every for n in (1, TRACKS[-1]))
+        one, many = (
+            row["times"][n][look] + row["times"][n]["memorizer"] / every + row["times"][n].get("refiner", 0.0)
+            for n in (1, TRACKS[-1])
+        )
         row["extra_share"] = (many - one) / (TRACKS[-1] - 1) / image
         for tracks, times in row["times"].items():
             tokens = f"{row['tokens_per_frame']} / {row['tokens_per_track']}" if tracks == 1 else ""
@@ -296,7 +313,7 @@ def print_costs(name: str, config: StudentConfig, rows: list[dict[str, Any]], im
             kind = row["kind"] if tracks == 1 else ""
             print(f"{kind:>10}  {tokens:>14}  {size:>7}  {tracks:>6}  {times['attention']:9.2f}  "
                   f"{times['propagator']:10.2f}  {times.get('near', float('nan')):6.2f}  {times['memorizer']:9.2f}  "
-                  f"{share:>30}")  # fmt: skip
+                  f"{times.get('refiner', float('nan')):7.2f}  {share:>30}")  # fmt: skip
 
 
 if __name__ == "__main__":

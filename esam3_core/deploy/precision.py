@@ -2,9 +2,9 @@
 """Precision written into a graph: every tensor carries its type, so every TensorRT from 10.3 on builds the same thing.
 
 Single precision stays where half is known to break a student: normalisations, softmax and the sums before it,
-logarithms and angles with the arithmetic around them (box refinement, position codes), sums over many elements,
-sorting, the last multiplication of every head (masks, scores, boxes), and all of the memorizer, whose errors would come
-round again in every frame. What else must stay is found by `search.py`.
+logarithms and angles with the arithmetic around them (box refinement, position codes), sums over many elements, linear
+attention, sorting, the last multiplication of every head (masks, scores, boxes), and all of the memorizer, whose errors
+would come round again in every frame. What else must stay is found by `search.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from esam3_core.deploy.graph_file import cast_type, drop_unused, element_types
+from esam3_core.deploy.linear_attention import linear_attention
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SINGLE, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -98,7 +99,7 @@ def choose_narrow(model: ModelProto, kept: Collection[str] = (), to: int = HALF)
     for node in nodes:
         if node.op_type in KEPT_KINDS and node.op_type != "LayerNormalization":
             _keep_arithmetic(node, maker, single)
-    single |= head_products(model, HEADS)
+    single |= head_products(model, HEADS) | linear_attention(model, MOVERS | ARITHMETIC | {"Relu"})
     _keep_tiny_constants(model, single)
     narrow: set[str] = set()
     for node in nodes:

@@ -124,6 +124,45 @@ def test_arithmetic_before_a_logarithm_stays_single() -> None:
     assert choose_narrow(model) == {"p"}
 
 
+def linear_attention_graph(tokens: int, channels: int = 4) -> ModelProto:
+    """x [tokens, channels] -> attention that is normalised by a division, between two products."""
+    kinds = (("q", "x wq", "MatMul"), ("k", "x wk", "MatMul"), ("v", "x wv", "MatMul"), ("rq", "q", "Relu"),
+             ("rk", "k", "Relu"), ("kt", "rk", "Transpose"), ("v1", "v ones", "Concat"), ("kv", "kt v1", "MatMul"),
+             ("both", "rq kv", "MatMul"), ("upper", "both zero last one", "Slice"),
+             ("lower", "both last end one", "Slice"), ("safe", "lower eps", "Add"), ("out", "upper safe", "Div"),
+             ("y", "out wo", "MatMul"))  # fmt: skip
+    attributes = {"Concat": {"axis": 1}, "Transpose": {"perm": [1, 0]}}
+    nodes = [helper.make_node(kind, given.split(), [name], **attributes.get(kind, {})) for name, given, kind in kinds]
+    weights = {f"w{name}": np.eye(channels, dtype=np.float32) for name in "qkvo"}
+    weights |= {"ones": np.ones((tokens, 1), np.float32), "eps": np.float32(1e-3)}
+    whole = {"zero": [0], "last": [channels], "end": [channels + 1], "one": [1]}
+    stored = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    stored += [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in whole.items()]
+    # Slices count from `starts`, `ends`, `axes`.
+    for node in nodes:
+        if node.op_type == "Slice":
+            node.input[:] = [*node.input[:3], "one"]
+    ports = [helper.make_tensor_value_info(name, FLOAT, [tokens, channels]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def test_linear_attention_stays_single_and_what_is_around_it_does_not() -> None:
+    narrow = choose_narrow(linear_attention_graph(16))
+    assert not narrow & {"kv", "both", "upper", "lower", "safe", "out"}
+    assert narrow >= {"k", "v", "y"}
+
+
+def test_linear_attention_over_many_tokens_is_not_infinite_in_half_precision() -> None:
+    model = linear_attention_graph(4096)
+    x = np.random.default_rng(0).uniform(2, 6, (4096, 4)).astype(np.float32)
+    expected, got = run_feeds(model, {"x": x}), run_feeds(emulate(model, "image_encoder", "fp16"), {"x": x})
+    assert float((x @ (x.T @ x)).max()) > 65504  # what half precision cannot hold
+    assert np.isfinite(got).all() and np.abs(got - expected).max() < 0.01 * np.abs(expected).max()
+
+
 def test_what_tensorrt_lacks_in_bfloat16_stays_single() -> None:
     model = small_graph(
         helper.make_node("HardSwish", ["x"], ["a"]), helper.make_node("Mul", ["a", "w"], ["y"]), w=3.0
