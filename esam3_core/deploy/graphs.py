@@ -95,7 +95,9 @@ class RefinerGraph(nn.Module):
     def __init__(self, student: Student) -> None:
         super().__init__()
         if student.refiner is None:
-            raise ValueError("this student has no refiner: set student.refiner and run `esam3 distill refiner CONFIG --out FOLDER`")
+            raise ValueError(
+                "this student has no refiner: set student.refiner and run `esam3 distill refiner CONFIG --out FOLDER`"
+            )
         self.refiner = student.refiner
 
     def forward(self, crops: Tensor, masks: Tensor) -> Tensor:

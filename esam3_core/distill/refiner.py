@@ -119,7 +119,8 @@ def refiner_weights(folder: Path) -> dict[str, Tensor]:
     found = {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
     if not found:
         raise FileNotFoundError(
-            f"no refiner in {folder}: name a run of `esam3 distill refiner CONFIG --out FOLDER`, or a bundle that has one"
+            f"no refiner in {folder}: name a run of `esam3 distill refiner CONFIG --out FOLDER`, or a bundle that "
+            "has one"
         )
     return found
 
