@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from esam3_core.config_fit import SourceConfig
 from esam3_core.config_refiner import MaskSourceConfig, RefinerConfig
-from esam3_core.data.real import RealFolder
-from esam3_core.data.sample import Sample, Samples, noun_of
-from esam3_core.data.scenes import SceneShards
+from esam3_core.data.sample import Sample, noun_of
 from esam3_core.data.skips import BAD_DATA, Skips
+from esam3_core.distill.stage3 import open_source
 from esam3_core.metrics.evaluate import chosen
 from esam3_core.metrics.prompted import PromptedStudent, Shown, show
 from esam3_core.runtime.bundle import REFINER_GRAPH
@@ -77,9 +77,7 @@ def rough_masks(student: Runtime, source: MaskSourceConfig, config: RefinerConfi
 
 def _draw_all(student: Runtime, source: MaskSourceConfig, config: RefinerConfig) -> Iterator[NDArray[np.uint8]]:
     """Crops [R, R, 5] of every picture: red, green, blue, mask as drawn, true mask."""
-    pictures: Samples = SceneShards(Path(source.path)) if source.kind == "scenes" else RealFolder(
-        Path(source.path), "train"
-    )  # fmt: skip
+    pictures = open_source(SourceConfig(source.path, source.kind))
     # Every query counts, also one that another covers: what is drawn twice is drawn differently.
     threshold = config.share * student.detector.score_threshold
     student.detector = replace(student.detector, score_threshold=threshold, duplicate_iou=1.0, refine=False)
