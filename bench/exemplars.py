@@ -121,10 +121,8 @@ def ask(student: Student, question: Question, way: str) -> Iterator[Pair]:
     features = student.encode_image(image)
     shown = {} if way == "text" else student.encode_exemplars(features, {question.noun: [exemplar]}, names, size)
     prompt = student.encode_concepts((question.noun,), shown)
-    there = student.detect(features, prompt, size)
-    refined = student.refine(image, [one.crop for one in there])
-    shown_masks = [dataclasses.replace(one, crop=crop) for one, crop in zip(there, refined, strict=True)]
-    yield pair_of(question, shown_masks, crops)
+    there = student.refine_detections(image, student.detect(features, prompt, size))
+    yield pair_of(question, there, crops)
     other = question.absent.image
     yield pair_of(question, student.detect(student.encode_image(other), prompt, other.shape[:2]), [])
 

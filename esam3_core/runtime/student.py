@@ -158,9 +158,7 @@ class Student:
         if groups or prompt is None:
             shown = self.encode_exemplars(features, groups, names, image.shape[:2])
             prompt = self.encode_concepts((*names, *(name for name in shown if name not in names)), shown)
-        found = self.detect(features, prompt, image.shape[:2])
-        refined = self.refine(image, [one.crop for one in found])
-        return [replace(one, crop=crop) for one, crop in zip(found, refined, strict=True)]
+        return self.refine_detections(image, self.detect(features, prompt, image.shape[:2]))
 
     def track(self, concepts: Iterable[str] = (), config: TrackerConfig | None = None) -> Tracker:
         """A tracker of concepts; the bundle's tracker settings unless `config` is given.
@@ -238,6 +236,11 @@ class Student:
         if self._refiner is None or not self.detector.refine:
             return list(masks)
         return self._refiner.refine(image, masks)
+
+    def refine_detections(self, image: Image, found: Sequence[Detection]) -> list[Detection]:
+        """Detections in a checked image with their masks as they are shown; see `refine`."""
+        refined = self.refine(image, [one.crop for one in found])
+        return [replace(one, crop=crop) for one, crop in zip(found, refined, strict=True)]
 
     def warm_up(self, concepts: Iterable[str] = (), tracker: TrackerConfig | None = None) -> None:
         """Run one frame, with the memory that `tracker` wants, so that the first real one is as fast as the rest."""
