@@ -170,7 +170,7 @@ def release(
         concepts: nouns that it claims to know beside those of the scenes.
 
     Raises:
-        ValueError: if the student has a memory that no run has trained.
+        ValueError: if the student has a memory or a refiner that no run has trained.
         Esam3Error: if `out` holds something that is no bundle.
     """
     check_place(out)
@@ -179,6 +179,11 @@ def release(
         raise ValueError(
             f"the memory of {folder} has not learnt anything: add --memory with a run of stage 2, or with the bundle "
             "that the run began with if its encoder stayed frozen"
+        )
+    if refiner is None and student.refiner is not None:
+        raise ValueError(
+            f"stage 3 does not train the refiner of {folder}: add --refiner with a run of it, or with the bundle that "
+            "the run began with"
         )
     remembering: dict[str, Any] = {}
     if memory is not None:
