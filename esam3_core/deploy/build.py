@@ -193,7 +193,7 @@ def check_bundle(bundle: Bundle, precision: str = "fp16", say: Say = print, work
                 run_builder("check", typed.content, out, options, None, graph, lambda _: None)
                 size, problem = out.stat().st_size / 1e6, ""
             except EngineError as error:
-                size, problem = 0.0, str(error)
+                size, problem = 0.0, str(error).removeprefix(f"{graph}: ")
         seconds, unsupported = time.perf_counter() - start, report_capability(typed.content)
         row = CheckRow(graph, typed.nodes, round(size, 1), round(seconds, 1), problem, unsupported)
         built = problem or f"parses and builds ({row.nodes} nodes, {row.megabytes} MB, {row.seconds} s)"

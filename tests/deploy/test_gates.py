@@ -114,6 +114,8 @@ def test_the_loop_finds_what_only_shows_over_time(
     assert same.mean == 1 and same.note.startswith("0 of ")
     assert not other.passed and other.note in failure(other)
     assert re.match(told, other.note)
+    steady = re.search(r"the reference agrees to ([\d.]+) with itself where every pixel is up to 1 off", other.note)
+    assert steady is not None and float(steady[1]) > other.mean
 
 
 def test_a_score_on_either_side_of_the_threshold_is_no_fault(colours: Bundle, clip: Clip, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_where_the_encoder_stays_as_it_is_the_bundles_memory_still_fits(
 def test_a_run_that_trained_no_refiner_is_not_exported_with_one(run: DistillConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(run, student=dataclasses.replace(run.student, refiner=True))
     Fit(config, tmp_path / "run", Stage3(config)).run()
-    with pytest.raises(ValueError, match="stage 3 does not train the refiner of .*: add --refiner"):
+    with pytest.raises(ValueError, match=r"stage 3 does not train the refiner of .*: add --refiner"):
         release(tmp_path / "run", tmp_path / "mine", "mine")
 
 
