@@ -51,7 +51,6 @@ class Stage2Config:
     prompts: tuple[float, ...] = (0.5, 0.3, 0.2)  # chances of mask, box and point in a track's first frame
     corrected: float = 0.3  # 0..1, chance that a detection corrects a track in one later frame
     away: float = 0.3  # 0..1, chance that the camera looks elsewhere for some frames
-    leap: float = 0.0  # 0..1, chance that a clip goes on from another of its places, as after a long absence
     unwritten: float = 0.2  # 0..1, chance that a frame is not remembered
     steps: int = 3000
     warmup: int = 100  # steps
@@ -70,7 +69,7 @@ class Stage2Config:
         check_weights(self.sources)
         check_least(self, 1, "tracks", "objects")
         check_least(self, 0, "teacher_weight")
-        check_ranges(self, grow=(0, 1), corrected=(0, 1), away=(0, 1), leap=(0, 1), unwritten=(0, 1))
+        check_ranges(self, grow=(0, 1), corrected=(0, 1), away=(0, 1), unwritten=(0, 1))
         if len(self.prompts) != len(PROMPTS) or min(self.prompts) < 0 or sum(self.prompts) <= 0:
             raise ValueError(f"prompts {list(self.prompts)}: give three chances, of {', '.join(PROMPTS)}")
         if not 2 <= self.frames <= self.frames_last:

@@ -86,8 +86,6 @@ class Stage2Batches:
         if not len(areas):
             return None  # it could not be read
         path = choose_path(len(areas), frames, rng)
-        if rng.random() < self.config.leap:
-            path = leaping(path, choose_path(len(areas), frames, rng), rng)
         ready = np.flatnonzero(areas[path[0]] >= max(MIN_START * cache.size**2, MIN_PIXELS))
         if not len(ready):
             return None
@@ -207,13 +205,6 @@ def choose_path(length: int, frames: int, rng: np.random.Generator) -> list[int]
     period = max(1, 2 * (length - 1))
     folded = np.mod(steps, period)
     return [int(step) for step in np.minimum(folded, period - folded)]
-
-
-def leaping(path: list[int], other: list[int], rng: np.random.Generator) -> list[int]:
-    """A path that somewhere after its first frame goes on as another does: what is still there is elsewhere then,
-    nearer or farther, as when somebody comes back after having been away."""
-    place = int(rng.integers(1, len(path)))
-    return path[:place] + other[place:]
 
 
 def prompt_of(

@@ -12,7 +12,7 @@ import torch
 from esam3_core.config import StudentConfig
 from esam3_core.config_fit import FitConfig
 from esam3_core.config_stage2 import Stage2Config
-from esam3_core.distill.stage2_batches import choose_path, leaping, prompt_of, roughened
+from esam3_core.distill.stage2_batches import choose_path, prompt_of, roughened
 from esam3_core.distill.stage2_cache import box_corners
 from esam3_core.distill.stage2_loop import Recollection
 from esam3_core.distill.stage2_losses import hard_iou, mask_terms, pointer_term
@@ -31,12 +31,6 @@ def test_paths_stay_in_the_clip_and_turn_round_at_its_ends() -> None:
             steps = np.abs(np.diff(path))
             assert (steps <= 3).all()
             assert length < 3 or (steps > 0).sum() >= 3
-
-
-def test_a_leaping_path_begins_as_one_and_ends_as_the_other() -> None:
-    one, other = list(range(8)), list(range(20, 28))
-    seen = {tuple(leaping(one, other, np.random.default_rng(seed))) for seed in range(100)}
-    assert seen == {(*one[:place], *other[place:]) for place in range(1, 8)}
 
 
 @pytest.mark.parametrize("boxed", [True, False])
