@@ -69,7 +69,7 @@ class Loop:
         """The agreement with another `new_score` for both; None where neither shows anything."""
         theirs = track_clip(_nudged(self.bundle, nudge), self.clip, config, watch)
         ious = [track_ious(*pair) for pair in zip(self._reference(nudge), theirs, strict=True)]
-        means = [float(np.mean(found)) for found in ious if found]
+        means = _frame_means(ious)
         if not means:
             return None
         told = _describe(ious) + (f", with new_score {nudge:+} for both" if nudge else "")
@@ -79,11 +79,16 @@ class Loop:
         """How well the reference agrees with itself on frames that are a little off; nan where it shows nothing."""
         theirs = track_clip(self.bundle, self.clip, REFERENCE, noise=NOISE)
         ious = [track_ious(*pair) for pair in zip(self._reference(0.0), theirs, strict=True)]
-        means = [float(np.mean(found)) for found in ious if found]
+        means = _frame_means(ious)
         return float(np.mean(means)) if means else float("nan")
 
     def _track(self, nudge: float) -> list[list[Track]]:
         return track_clip(_nudged(self.bundle, nudge), self.clip, REFERENCE)
+
+
+def _frame_means(ious: list[list[float]]) -> list[float]:
+    """Of each frame in which something is shown."""
+    return [float(np.mean(found)) for found in ious if found]
 
 
 def _nudged(bundle: Bundle, nudge: float) -> Bundle:
