@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -45,7 +45,6 @@ class Loop:
         self.bundle = bundle
         self.clip = clip
         self._reference = cache(self._track)  # by nudge; goes with this loop
-        self._yardstick = cache(self._agree_with_noise)
 
     def judge(self, config: RuntimeConfig = REFERENCE, watch: Watch | None = None) -> Finding:
         """Compare the masks of a tracker with another backend, or with engines that `watch` exchanges.
@@ -53,42 +52,39 @@ class Loop:
         Raises:
             ValueError: neither shows anything in the whole clip.
         """
-        best = self._compare(config, watch, 0.0)
+        best = self._candidate(config, watch, 0.0)
         if best is None:
             raise ValueError("nothing was tracked in the clip: give another --source or other --concept")
         for nudge in NUDGES:
             if best.mean >= LEAST["loop"]:
                 break
-            best = max(best, self._compare(config, watch, nudge) or best, key=lambda finding: finding.mean)
+            best = max(best, self._candidate(config, watch, nudge) or best, key=lambda finding: finding.mean)
         if best.passed:
             return best
-        told = f"the reference agrees to {self._yardstick():.4f} with itself where every pixel is up to {NOISE} off"
+        told = f"the reference agrees to {self._steadiness:.4f} with itself where every pixel is up to {NOISE} off"
         return replace(best, note=f"{best.note}; {told}")
 
-    def _compare(self, config: RuntimeConfig, watch: Watch | None, nudge: float) -> Finding | None:
+    def _candidate(self, config: RuntimeConfig, watch: Watch | None, nudge: float) -> Finding | None:
         """The agreement with another `new_score` for both; None where neither shows anything."""
-        theirs = track_clip(_nudged(self.bundle, nudge), self.clip, config, watch)
+        found = self._compare(track_clip(_nudged(self.bundle, nudge), self.clip, config, watch), nudge)
+        return replace(found, note=f"{found.note}, with new_score {nudge:+} for both") if found and nudge else found
+
+    @cached_property
+    def _steadiness(self) -> float:
+        """How well the reference agrees with itself on frames that are a little off; nan if it shows nothing."""
+        found = self._compare(track_clip(self.bundle, self.clip, REFERENCE, noise=NOISE), 0.0)
+        return found.mean if found else float("nan")
+
+    def _compare(self, theirs: list[list[Track]], nudge: float) -> Finding | None:
+        """The agreement of tracks with the reference's; None where neither shows anything."""
         ious = [track_ious(*pair) for pair in zip(self._reference(nudge), theirs, strict=True)]
-        means = _frame_means(ious)
+        means = [float(np.mean(found)) for found in ious if found]
         if not means:
             return None
-        told = _describe(ious) + (f", with new_score {nudge:+} for both" if nudge else "")
-        return Finding("loop", "all", "masks", min(means), float(np.mean(means)), len(means), told)
-
-    def _agree_with_noise(self) -> float:
-        """How well the reference agrees with itself on frames that are a little off; nan where it shows nothing."""
-        theirs = track_clip(self.bundle, self.clip, REFERENCE, noise=NOISE)
-        ious = [track_ious(*pair) for pair in zip(self._reference(0.0), theirs, strict=True)]
-        means = _frame_means(ious)
-        return float(np.mean(means)) if means else float("nan")
+        return Finding("loop", "all", "masks", min(means), float(np.mean(means)), len(means), _describe(ious))
 
     def _track(self, nudge: float) -> list[list[Track]]:
         return track_clip(_nudged(self.bundle, nudge), self.clip, REFERENCE)
-
-
-def _frame_means(ious: list[list[float]]) -> list[float]:
-    """Of each frame in which something is shown."""
-    return [float(np.mean(found)) for found in ious if found]
 
 
 def _nudged(bundle: Bundle, nudge: float) -> Bundle:
