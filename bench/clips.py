@@ -10,7 +10,8 @@ Concepts: every noun that is there is searched for in every clip, once with `tra
 identity switches and the recovery of hidden objects. Shown: every object of the first frame is followed from its mask;
 J&F by DAVIS's rule, beside repeating the first mask. An object is hidden when it does not show for at least half a
 second after being followed; it is recovered when the id that followed it before follows it again (IoU >= 0.5) within a
-second of its return.
+second of its return. Some return just before their clip ends; those whose clip goes on for that second are counted
+apart, whatever became of them.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Return:
     left: int  # last frame before
     back: int  # first frame in which it shows again
     again: int | None  # first frame in which that track follows it again, if soon enough
+    is_whole: bool  # whether the clip goes on for the second in which it may
 
 
 def main() -> None:
@@ -77,12 +79,11 @@ def main() -> None:
         result["concepts"][kind] = row
         print(f"{kind:>8}  {100 * row['hota']:5.1f}  {100 * row['det_a']:5.1f}  {100 * row['ass_a']:5.1f}  "
               f"{100 * row['j_and_f']:5.1f}  {row['id_switches']:8}  {row['false_tracks']:6}  "
-              f"{row['recovered']} of {row['hidden']}")  # fmt: skip
+              f"{told(row)}")  # fmt: skip
     result["shown"], hidden = shown(student, [clips[i] for i in range(count)], clips.rate)
-    back = sum(one.again is not None for one in hidden)
-    result["shown_hidden"], result["shown_recovered"] = len(hidden), back
+    result["shown_returns"] = count_returns(hidden)
     scores = ", ".join(f"{k} {100 * v:.1f}" for k, v in result["shown"].items())
-    print(f"first mask shown: J&F {scores}; {back} of {len(hidden)} that were hidden are recovered")
+    print(f"first mask shown: J&F {scores}; back {told(result['shown_returns'])}")
     if arguments.picture:
         draw_return(hidden, [clips[i] for i in range(count)], arguments.picture)
     if arguments.json:
@@ -107,8 +108,8 @@ def concept_row(student: Student, clips: Sequence[Clip], rate: float) -> dict[st
     return {
         "hota": scores.tracks.hota, "det_a": scores.tracks.det_a, "ass_a": scores.tracks.ass_a,
         "j_and_f": scores.masks.j_and_f if scores.masks else float("nan"), "id_switches": scores.links.id_switches,
-        "coverage": scores.links.coverage, "false_tracks": scores.links.false_tracks, "hidden": len(hidden),
-        "recovered": sum(one.again is not None for one in hidden), "units": len(units),
+        "coverage": scores.links.coverage, "false_tracks": scores.links.false_tracks, "units": len(units),
+        **count_returns(hidden),
     }  # fmt: skip
 
 
@@ -120,11 +121,27 @@ def returns(unit: Unit, rate: float) -> Iterator[Return]:
             if frame not in masklet:
                 continue
             if owner and place - last > HIDDEN * rate:
-                later = [f for f in unit.frames[place : place + max(1, round(RETURN * rate))] if f in masklet]
+                second = unit.frames[place : place + max(1, round(RETURN * rate))]
+                later = [f for f in second if f in masklet]
                 again = next((f for f in later if who_follows(unit, f, masklet[f]) == owner), None)
-                yield Return(unit, owner, unit.frames[last], frame, again)
+                yield Return(unit, owner, unit.frames[last], frame, again, len(second) >= round(RETURN * rate))
             last = place
             owner = who_follows(unit, frame, masklet[frame]) or owner
+
+
+def count_returns(hidden: Sequence[Return]) -> dict[str, int]:
+    """How many were hidden and recovered, in all and of those whose clip goes on for a second."""
+    whole = [one for one in hidden if one.is_whole]
+    return {
+        "hidden": len(hidden), "recovered": sum(one.again is not None for one in hidden),
+        "hidden_whole": len(whole), "recovered_whole": sum(one.again is not None for one in whole),
+    }  # fmt: skip
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """`count_returns` in words."""
+    whole = f"{row['recovered_whole']} of {row['hidden_whole']}"
+    return f"{row['recovered']} of {row['hidden']} ({whole} with a second to go)"
 
 
 def who_follows(unit: Unit, frame: int, crop: CroppedMask) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from esam3_core.deploy.export import is_bundle
-from esam3_core.deploy.weights import bundle_student
+from esam3_core.deploy.weights import ADDED, bundle_student
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint, save_checkpoint
 from esam3_core.runtime.bundle import Bundle
 
@@ -18,7 +18,8 @@ def average(first: Path, second: Path, out: Path, share: float) -> Path:
     """Write a run whose weights lie between those of two runs; it can be started from and exported, not gone on with.
 
     Args:
-        first: folder of a run, or of the bundle that a run began with; second: of a run, whose configuration is kept.
+        first: folder of a run, or of the bundle that a run began with: its memory, exemplar encoder and refiner are
+            left out where the run has none. second: of a run, whose configuration is kept.
         out: folder without a run.
         share: 0..1, of the second run.
 
@@ -31,7 +32,10 @@ def average(first: Path, second: Path, out: Path, share: float) -> Path:
     if (out / CHECKPOINT).exists():
         raise ValueError(f"{out} holds a run: choose a new folder")
     old, new = _read(first), _read(second)
-    shapes = [{(key, value.shape) for key, value in state["average"].items()} for state in (old, new)]
+    added = [key for key in old["average"] if key.startswith(ADDED) and key not in new["average"]]
+    shapes = [
+        {(key, value.shape) for key, value in state["average"].items() if key not in added} for state in (old, new)
+    ]
     other = shapes[0] ^ shapes[1]
     if other:
         raise ValueError(

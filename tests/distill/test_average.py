@@ -86,3 +86,13 @@ def test_a_run_and_the_bundle_it_began_with(
     old, new, mean = prepare(tiny_student).state_dict(), weights_of(runs[1]), weights_of(tmp_path / "mean")
     key = "detector.decoder.layers.0.mlp.layers.0.weight"
     torch.testing.assert_close(mean[key], (old[key] + new[key]) / 2)
+
+
+def test_what_only_the_beginning_has_is_left_out(
+    runs: tuple[Path, Path], tmp_path: Path, tiny_config: StudentConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refined = write_run(tmp_path / "refined", dataclasses.replace(tiny_config, refiner=True), 3)
+    assert main(["average", str(refined), str(runs[1]), "--out", str(tmp_path / "mean")]) == 0
+    assert weights_of(tmp_path / "mean").keys() == weights_of(runs[1]).keys()
+    assert main(["average", str(runs[1]), str(refined), "--out", str(tmp_path / "other")]) == 2  # a run adds nothing
+    assert "are not of one student" in capsys.readouterr().err
