@@ -18,6 +18,7 @@ from esam3_core.config_values import to_dict as to_dict
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
 TRACKERS = ("auto", "iou", "memory")
+SPLITS = ("train", "wide", "held_out")  # of rendered scenes
 
 TRUNKS = {
     "ev_s": "efficientvit_b0",
@@ -200,7 +201,7 @@ class SceneConfig:
 
     width: int = 384  # pixels
     height: int = 288  # pixels
-    split: str = "train"  # train, held_out
+    split: str = "train"  # train; wide: the same rooms, things of many more shapes; held_out: other rooms and things
     fps: float = 3.0  # frames per second of world time; low rates make varied stills, 15..30 make clips
     quality: str = "full"  # full: soft shadows, smooth edges, shaded corners; fast: one plain pass, for live cameras
     objects: tuple[int, int] = (2, 12)  # named objects, from..to
@@ -215,9 +216,14 @@ class SceneConfig:
     toppled: float = 0.15  # 0..1, chance for a thing that can lie on its side or upside down
     imperfect: bool = True  # lens blur, noise, exposure errors, compression
 
+    @property
+    def surroundings(self) -> str:
+        """The split of rooms, hands, nameless things and colours: the wide one has those of the train split."""
+        return "train" if self.split == "wide" else self.split
+
     def __post_init__(self) -> None:
-        if self.split not in ("train", "held_out"):
-            raise ValueError(f"unknown split {self.split!r}: choose train or held_out")
+        if self.split not in SPLITS:
+            raise ValueError(f"unknown split {self.split!r}: choose one of {', '.join(SPLITS)}")
         if self.quality not in ("full", "fast"):
             raise ValueError(f"unknown quality {self.quality!r}: choose full or fast")
         if self.width < 64 or self.height < 64:

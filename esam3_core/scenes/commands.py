@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from esam3_core.config import SceneConfig
+from esam3_core.config import SPLITS, SceneConfig
 
 _DEFAULT = SceneConfig()
 BUSY: dict[str, Any] = {
@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--split", choices=("train", "held_out"), default=_DEFAULT.split, help="default: %(default)s")
+    parser.add_argument("--split", choices=SPLITS, default=_DEFAULT.split, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--width", type=int, default=_DEFAULT.width, help="pixels (default: %(default)s)")
     parser.add_argument("--height", type=int, default=_DEFAULT.height, help="pixels (default: %(default)s)")

@@ -9,7 +9,7 @@ from esam3_core.scenes import colours
 from esam3_core.scenes.meshes import Mesh, box, lathe, merge
 from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, colour_for, painted, pick, surface_of
 from esam3_core.scenes.patterns import band_label, carton, cover, decorate
-from esam3_core.scenes.profiles import FAMILIES, outline
+from esam3_core.scenes.profiles import family_of, outline
 
 
 def bottle(rng: np.random.Generator, split: str) -> Thing:
@@ -18,8 +18,8 @@ def bottle(rng: np.random.Generator, split: str) -> Thing:
     if finish.material == "glass":
         tint = [(0.1, 0.3, 0.13), (0.32, 0.16, 0.05), (0.85, 0.9, 0.9), (0.2, 0.32, 0.12)][rng.integers(4)]
         finish = Finish(np.array(tint), np.array(tint), "glass")
-    name = pick(rng, list(FAMILIES["bottle"][split]))
-    profile, radius, height = outline(rng, FAMILIES["bottle"][split][name], 30)
+    name, family = family_of(rng, "bottle", split)
+    profile, radius, height = outline(rng, family, 30)
     closed = np.concatenate([[[0.0, 0.0]], profile, [[0.0, height]]])
     parts = []
     if finish.material == "glass":
@@ -85,8 +85,8 @@ def can(rng: np.random.Generator, split: str) -> Thing:
     """A drink can or a food tin: coloured print round it, bare metal ends."""
     finish = painted(rng, "can", split, {"plastic": 1}, 0.3)
     finish = Finish(finish.rgb, finish.accent, "metal", finish.colour, finish.accent_colour, finish.pattern)
-    name = pick(rng, list(FAMILIES["can"][split]))
-    profile, radius, height = outline(rng, FAMILIES["can"][split][name])
+    name, family = family_of(rng, "can", split)
+    profile, radius, height = outline(rng, family)
     texture = decorate(rng, finish.pattern, finish.rgb, finish.accent)
     if finish.pattern == "plain" and rng.random() < 0.75:
         top = rng.uniform(0.2, 0.4)
@@ -118,7 +118,7 @@ def can(rng: np.random.Generator, split: str) -> Thing:
         ]
     )
     parts = [Part(lathe(profile, 36, (0, height)), Look.of("plastic", texture=texture)), Part(ends, tin)]
-    if name in ("drink", "slim"):
+    if name in ("drink", "beer", "slim"):
         tab = box((r_top * 0.5, r_top * 0.28, 0.0015), atlas=False).moved((r_top * 0.2, 0, height - 0.6 * edge))
         hole = lathe([[r_top * 0.25, 0], [0, 0.0004]], 16).moved((-r_top * 0.45, 0, height - 1.35 * edge))
         parts += [Part(tab, tin), Part(hole, Look.of("metal", np.full(3, 0.12)))]
@@ -128,15 +128,22 @@ def can(rng: np.random.Generator, split: str) -> Thing:
     )
 
 
+_MORE_BOXES = {"slab": ((0.12, 0.02, 0.16), (0.2, 0.05, 0.28)), "block": ((0.08, 0.06, 0.08), (0.16, 0.12, 0.16))}
+"""Family of the wide split -> smallest and largest sides, m; drawn after the others, so that those stay as they are."""
+
+
 def carton_box(rng: np.random.Generator, split: str) -> Thing:
     """A box: printed carton, bare cardboard, or an open one with flaps (held out: long ones)."""
-    family = pick(rng, ("tall", "cube", "flat")) if split == "train" else "long"
+    usual = ("tall", "cube", "flat")
+    family = "long" if split == "held_out" else pick(rng, usual if split == "train" else (*usual, *_MORE_BOXES))
     size = {
         "tall": rng.uniform((0.06, 0.03, 0.12), (0.13, 0.07, 0.24)),
         "cube": rng.uniform(0.06, 0.15) * rng.uniform(0.85, 1.15, 3),
         "flat": rng.uniform((0.1, 0.08, 0.03), (0.22, 0.16, 0.06)),
         "long": rng.uniform((0.18, 0.05, 0.05), (0.28, 0.08, 0.08)),
-    }[family]
+    }.get(family, np.zeros(3))
+    if family in _MORE_BOXES:
+        size = rng.uniform(*_MORE_BOXES[family])
     bare = rng.random() < 0.3
     if bare:
         brown = np.array([0.72, 0.54, 0.36]) * rng.uniform(0.8, 1.08)
@@ -194,7 +201,7 @@ def _open_box(size: np.ndarray) -> list[Mesh]:
 
 def book(rng: np.random.Generator, split: str) -> Thing:
     """A closed book lying on its back: cover, spine on the left, pages on three sides."""
-    family = pick(rng, ("paperback", "hardback")) if split == "train" else "folio"
+    family = "folio" if split == "held_out" else pick(rng, ("paperback", "hardback"))
     width = rng.uniform(0.1, 0.16) if family != "folio" else rng.uniform(0.19, 0.24)
     depth = width * (rng.uniform(1.3, 1.55) if family != "folio" else rng.uniform(0.75, 0.95))
     thick = rng.uniform(0.014, 0.05)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from esam3_core.scenes import colours
 from esam3_core.scenes.meshes import Mesh, loft, merge, sweep
-from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted
+from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted, pick
 
 _RING = np.linspace(0, 2 * np.pi, 17)
 
@@ -41,10 +41,12 @@ def _handle(rng: np.random.Generator, start: float, end: float, neck: float, fam
 
 
 def _spoon_head(rng: np.random.Generator, x0: float, family: str) -> Mesh:
-    length = rng.uniform(0.052, 0.064)
-    half = length * (rng.uniform(0.33, 0.38) if family != "round" else rng.uniform(0.44, 0.49))
+    length = rng.uniform(0.052, 0.064) if family != "narrow" else rng.uniform(0.056, 0.075)
+    slim, full = {"oval": (0.33, 0.38), "round": (0.44, 0.49), "egg": (0.35, 0.42), "narrow": (0.24, 0.31)}[family]
+    half = length * rng.uniform(slim, full)
     t = np.linspace(0, 1, 18)
-    width = half * np.sqrt(np.clip(1 - (2 * t**0.85 - 1) ** 2, 0, 1)).clip(0.08)
+    widest = {"egg": 0.6, "narrow": 1.0}.get(family, 0.85)  # below 1: nearer to the handle
+    width = half * np.sqrt(np.clip(1 - (2 * t**widest - 1) ** 2, 0, 1)).clip(0.08)
     dip = 0.009 * np.sin(np.pi * np.clip(t, 0, 1)) ** 0.8
     return _blade(x0 + t * length, width, 0.0085 * (1 - t) ** 2 + 0.011 - dip, np.full(18, 0.0014), dip * 1.0)
 
@@ -66,14 +68,21 @@ def _fork_head(rng: np.random.Generator, x0: float, tines: int) -> Mesh:
     return merge(parts)
 
 
+_EDGES: dict[str, tuple[list[float], list[float]]] = {
+    "straight": ([0, 0.06, 0.7, 0.92, 1], [0.45, 1.0, 1.0, 0.75, 0.08]),
+    "butter": ([0, 0.15, 0.6, 0.95, 1], [0.4, 0.75, 1.05, 1.1, 0.3]),
+    "pointed": ([0, 0.05, 0.5, 0.8, 1], [0.6, 1.1, 0.95, 0.55, 0.03]),
+    "chef": ([0, 0.02, 0.1, 0.6, 1], [0.5, 1.5, 1.7, 1.2, 0.04]),
+    "leaf": ([0, 0.1, 0.5, 0.85, 1], [0.4, 0.8, 1.15, 0.9, 0.1]),
+}
+"""Family of knife -> places along the blade and its width there."""
+
+
 def _knife_head(rng: np.random.Generator, x0: float, family: str) -> Mesh:
     length = rng.uniform(0.095, 0.125)
     t = np.linspace(0, 1, 20)
     deep = rng.uniform(0.0095, 0.0125)
-    if family == "straight":
-        edge = np.interp(t, [0, 0.06, 0.7, 0.92, 1], [0.45, 1.0, 1.0, 0.75, 0.08])
-    else:
-        edge = np.interp(t, [0, 0.1, 0.5, 0.85, 1], [0.4, 0.8, 1.15, 0.9, 0.1])
+    edge = np.interp(t, *_EDGES[family])
     shift = deep * (edge - 1) * 0.6
     return _blade(x0 + t * length, deep * edge, np.full(20, 0.0045), np.full(20, 0.0016), side=shift)
 
@@ -110,9 +119,9 @@ def _assemble(
 
 
 def fork(rng: np.random.Generator, split: str) -> Thing:
-    """Four tines in training, three in the held-out split."""
+    """Four tines in training, in the wide split now and then two or five; three in the held-out split."""
     family = ("waisted", "straight")[int(rng.integers(2))]
-    tines = 4 if split == "train" else 3
+    tines = {"train": 4, "held_out": 3}.get(split) or int(rng.choice([4, 4, 4, 2, 5]))
     return _assemble(
         rng,
         "fork",
@@ -125,22 +134,23 @@ def fork(rng: np.random.Generator, split: str) -> Thing:
 
 
 def spoon(rng: np.random.Generator, split: str) -> Thing:
-    """An oval bowl in training, a round one in the held-out split."""
-    family = "oval" if split == "train" else "round"
+    """An oval bowl in training, in the wide split also an egg-shaped or narrow one; held out: a round one."""
+    family = {"train": "oval", "held_out": "round"}.get(split) or pick(rng, ("oval", "egg", "narrow"))
     return _assemble(
         rng,
         "spoon",
         split,
         _spoon_head(rng, 0.0, family),
-        _handle(rng, -rng.uniform(0.09, 0.13), 0.004, 0.0038, "waisted"),
+        _handle(rng, -rng.uniform(0.09, 0.13), 0.004, 0.0038, "waisted" if family != "narrow" else "straight"),
         family,
         0.17,
     )
 
 
 def knife(rng: np.random.Generator, split: str) -> Thing:
-    """A table knife; the held-out split has a leaf-shaped blade."""
-    family = "straight" if split == "train" else "leaf"
+    """A table knife, in the wide split also one for butter, steak or the kitchen; held out: a leaf-shaped blade."""
+    more = ("straight", "butter", "pointed", "chef")
+    family = {"train": "straight", "held_out": "leaf"}.get(split) or pick(rng, more)
     return _assemble(
         rng,
         "knife",

@@ -17,11 +17,16 @@ def _sphere_line(radius: float, samples: int = 18) -> FloatArray:
 
 
 def ball(rng: np.random.Generator, split: str) -> Thing:
-    """A toy ball, plain, patterned, or in gores (the held-out split: gores only)."""
+    """A toy ball, plain or patterned, in the wide split also in bands; the held-out split has gores."""
     finish = painted(rng, "ball", split, {"plastic": 1}, 0.4)
     radius = rng.uniform(0.025, 0.06)
-    family = "smooth" if split == "train" else "gores"
+    family = {"train": "smooth", "held_out": "gores"}.get(split) or pick(rng, ("smooth", "smooth", "bands"))
     look = surface_of(rng, finish)
+    if family == "bands":  # about its axis, as gores run from pole to pole
+        rows = np.arange(64) * int(rng.integers(2, 5)) / 64 % 1 < rng.uniform(0.2, 0.6)
+        picture = np.where(rows[:, None, None], finish.accent, finish.rgb) * np.ones((1, 256, 1))
+        look = Look.of("plastic", texture=colours.to_bytes(picture))
+        finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
     if family == "gores":
         columns = np.arange(256) * int(rng.integers(4, 8)) / 256 % 1 < 0.33
         picture = np.where(columns[None, :, None], finish.accent, finish.rgb) * np.ones((64, 1, 1))
@@ -45,9 +50,9 @@ def ball(rng: np.random.Generator, split: str) -> Thing:
 def apple(rng: np.random.Generator, split: str) -> Thing:
     """An apple with its two hollows and a stalk."""
     finish = painted(rng, "apple", split, {"fruit": 1}, 0.0, ("red", "green", "yellow"))
-    family = "round" if split == "train" else "tall"
+    family = "tall" if split == "held_out" else "round"
     r = rng.uniform(0.032, 0.045)
-    h = r * (rng.uniform(1.55, 1.75) if family == "round" else rng.uniform(1.9, 2.1))
+    h = r * rng.uniform(*{"train": (1.55, 1.75), "wide": (1.4, 1.8), "held_out": (1.9, 2.1)}[split])
     line = curve(
         np.array(
             [
@@ -92,7 +97,7 @@ def apple(rng: np.random.Generator, split: str) -> Thing:
 
 def orange(rng: np.random.Generator, split: str) -> Thing:
     """An orange: rough skin, a small green scar."""
-    family = "round" if split == "train" else "oblate"
+    family = "oblate" if split == "held_out" else "round"
     r = rng.uniform(0.033, 0.045)
     squash = rng.uniform(0.94, 1.0) if family == "round" else rng.uniform(0.78, 0.86)
     line = _sphere_line(r, 20) * [1, squash]
@@ -119,10 +124,11 @@ def orange(rng: np.random.Generator, split: str) -> Thing:
 
 def banana(rng: np.random.Generator, split: str) -> Thing:
     """A banana on its side: five edges, tapered, bent."""
-    family = pick(rng, ("bent", "slim")) if split == "train" else "stubby"
-    length = {"bent": 0.19, "slim": 0.21, "stubby": 0.12}[family] * rng.uniform(0.9, 1.1)
-    thick = {"bent": 0.017, "slim": 0.0145, "stubby": 0.0175}[family] * rng.uniform(0.92, 1.08)
-    bend = rng.uniform(0.9, 1.5)
+    families = ("bent", "slim") if split == "train" else ("bent", "slim", "straight")
+    family = "stubby" if split == "held_out" else pick(rng, families)
+    length = {"bent": 0.19, "slim": 0.21, "straight": 0.17, "stubby": 0.12}[family] * rng.uniform(0.9, 1.1)
+    thick = {"bent": 0.017, "slim": 0.0145, "straight": 0.0165, "stubby": 0.0175}[family] * rng.uniform(0.92, 1.08)
+    bend = rng.uniform(0.9, 1.5) if family != "straight" else rng.uniform(0.4, 0.9)
     t = np.linspace(-0.5, 0.5, 26)
     path = np.stack([np.sin(t * bend) / bend * length, -(1 - np.cos(t * bend)) / bend * length, 0 * t], 1)
     path[:, 1] -= path[:, 1].mean()

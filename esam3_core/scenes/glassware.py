@@ -9,6 +9,24 @@ from esam3_core.scenes.meshes import FloatArray, curve, lathe
 from esam3_core.scenes.models import Collider, Look, Part, Thing, painted, pick
 from esam3_core.scenes.vessels import turned
 
+_BOWLS: dict[str, tuple[float, float, list[tuple[float, float]]]] = {
+    "tulip": (0.036, 0.085, [(0.1, 0), (0.75, 0.2), (1, 0.5), (0.82, 1)]),
+    "balloon": (0.045, 0.085, [(0.1, 0), (0.8, 0.2), (1, 0.45), (0.72, 1)]),
+    "goblet": (0.038, 0.075, [(0.2, 0), (0.85, 0.25), (0.98, 0.6), (1, 1)]),
+    "coupe": (0.048, 0.04, [(0.1, 0), (0.7, 0.3), (0.95, 0.7), (1, 1)]),
+    "port": (0.03, 0.07, [(0.1, 0), (0.8, 0.25), (1, 0.5), (0.7, 1)]),
+    "flute": (0.025, 0.13, [(0.15, 0), (0.75, 0.2), (1, 0.5), (0.95, 1)]),
+    "cone": (0.05, 0.055, [(0.08, 0), (0.38, 0.33), (0.7, 0.67), (1, 1)]),
+}
+"""Family of wine glass -> radius and depth of its bowl, m, and its outline (r, z) in units of these."""
+
+
+_WINE_GLASSES = {
+    "train": ("tulip", "balloon"),
+    "wide": ("tulip", "balloon", "goblet", "coupe", "port"),
+    "held_out": ("flute", "cone"),
+}
+
 
 def glass(rng: np.random.Generator, split: str) -> Thing:
     """A drinking glass without a stem."""
@@ -40,18 +58,13 @@ def _contents(rng: np.random.Generator, profile: FloatArray, thickness: float, l
 def wine_glass(rng: np.random.Generator, split: str) -> Thing:
     """A bowl on a stem; the train split has round bowls, the held-out one flutes and cones."""
     finish = painted(rng, "wine glass", split, {"glass": 1})
-    held = split == "held_out"
-    family = pick(rng, ("flute", "cone") if held else ("tulip", "balloon"))
+    family = pick(rng, _WINE_GLASSES[split])
     size = rng.uniform(0.9, 1.25)
-    bowl_r = size * {"tulip": 0.036, "balloon": 0.045, "flute": 0.025, "cone": 0.05}[family] * rng.uniform(0.92, 1.08)
-    bowl_h = size * {"tulip": 0.085, "balloon": 0.085, "flute": 0.13, "cone": 0.055}[family] * rng.uniform(0.92, 1.08)
-    stem_h = size * rng.uniform(0.065, 0.1)
-    shape = {
-        "tulip": [(0.1, 0), (0.75, 0.2), (1, 0.5), (0.82, 1)],
-        "balloon": [(0.1, 0), (0.8, 0.2), (1, 0.45), (0.72, 1)],
-        "flute": [(0.15, 0), (0.75, 0.2), (1, 0.5), (0.95, 1)],
-        "cone": [(0.08, 0), (0.38, 0.33), (0.7, 0.67), (1, 1)],
-    }[family]
+    radius, depth, shape = _BOWLS[family]
+    stray = 0.15 if split == "wide" else 0.08
+    bowl_r = size * radius * rng.uniform(1 - stray, 1 + stray)
+    bowl_h = size * depth * rng.uniform(1 - stray, 1 + stray)
+    stem_h = size * (rng.uniform(0.065, 0.1) if family != "goblet" else rng.uniform(0.03, 0.1))
     cup_line = curve(np.array(shape), 16) * [bowl_r, bowl_h]
     foot_r = bowl_r * rng.uniform(0.85, 1.0) if family != "flute" else bowl_r * 1.25
     outer = np.concatenate(

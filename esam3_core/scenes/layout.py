@@ -26,7 +26,7 @@ def draw_things(rng: np.random.Generator, config: SceneConfig) -> list[Thing]:
             things.append(_copy(same[-1]))
         else:
             things.append(make(rng, kind, config.split))
-    makers = DISTRACTORS[config.split]
+    makers = DISTRACTORS[config.surroundings]
     least = config.distractors[0] if things else max(config.distractors[0], 2)
     most = max(config.distractors[1], least)
     for _ in range(int(rng.integers(least, most + 1))):

@@ -136,7 +136,7 @@ def painted(
     name = colour_for(rng, kind, split, allowed)
     others = [c for c in vocabulary.COLOURS if c != name and (c, name) not in _CLOSE and (name, c) not in _CLOSE]
     accent = "white" if "white" in others and rng.random() < 0.5 else others[int(rng.integers(len(others)))]
-    if (accent, kind) in vocabulary.HELD_OUT_PAIRS and split == "train":
+    if (accent, kind) in vocabulary.HELD_OUT_PAIRS and split != "held_out":
         accent = "white" if name != "white" else "grey"
     pattern = "plain"
     if rng.random() < patterned:

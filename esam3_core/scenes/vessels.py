@@ -7,8 +7,8 @@ import numpy as np
 
 from esam3_core.scenes import colours
 from esam3_core.scenes.meshes import FloatArray, Mesh, curve, lathe, sweep
-from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted, pick, surface_of
-from esam3_core.scenes.profiles import FAMILIES, outline
+from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted, surface_of
+from esam3_core.scenes.profiles import family_of, outline
 
 _CUP_MATERIALS = {"ceramic": 4.0, "plastic": 3.0, "paper": 3.0, "metal": 1.0, "wooden": 0.4}
 
@@ -73,21 +73,23 @@ def _solid(profile: FloatArray) -> list[Collider]:
     return [Collider("cylinder", (radius, profile[-1, 1] / 2), (0, 0, profile[-1, 1] / 2))]
 
 
-def handle(rng: np.random.Generator, profile: FloatArray, held_out: bool) -> Mesh:
+def handle(rng: np.random.Generator, profile: FloatArray, split: str) -> Mesh:
     """A handle at +x that a finger fits through; the splits bend it differently."""
     height = profile[-1, 1]
-    low, high = rng.uniform(0.14, 0.28) * height, rng.uniform(0.74, 0.88) * height
+    wide = float(split == "wide")
+    low = rng.uniform(0.14 - 0.06 * wide, 0.28 + 0.14 * wide) * height
+    high = rng.uniform(0.74 - 0.06 * wide, 0.88 + 0.06 * wide) * height
     r_low, r_high = (float(np.interp(z, profile[:, 1], profile[:, 0])) for z in (low, high))
-    out = max(r_low, r_high) + height * rng.uniform(0.28, 0.42)
+    out = max(r_low, r_high) + height * rng.uniform(0.28 - 0.08 * wide, 0.42 + 0.1 * wide)
     mid = (low + high) / 2
-    if held_out:  # a pointed ear
+    if split == "held_out":  # a pointed ear
         points = [
             (r_high - 0.002, high),
             (out * 0.98, high + 0.03 * height),
             (out * 0.93, mid * 0.9),
             (r_low - 0.002, low),
         ]
-    elif rng.random() < 0.4:  # a square loop
+    elif (shape := rng.random()) < (0.3 if wide else 0.4):  # a square loop
         points = [
             (r_high - 0.002, high),
             (out * 0.97, high),
@@ -95,6 +97,22 @@ def handle(rng: np.random.Generator, profile: FloatArray, held_out: bool) -> Mes
             (out, low + 0.15 * height),
             (out * 0.97, low),
             (r_low - 0.002, low),
+        ]
+    elif wide and shape < 0.5:  # a D, deepest below
+        points = [
+            (r_high - 0.002, high),
+            ((out + r_high) / 2, high - 0.04 * height),
+            (out, mid - 0.12 * height),
+            ((out + r_low) / 2, low - 0.03 * height),
+            (r_low - 0.002, low),
+        ]
+    elif wide and shape < 0.62:  # a hook that is open below
+        points = [
+            (r_high - 0.002, high),
+            ((out + r_high) / 2, high + 0.04 * height),
+            (out, mid + 0.1 * height),
+            (out * 0.97, mid - 0.08 * height),
+            (out * 0.9, low + 0.06 * height),
         ]
     else:  # a round loop
         points = [
@@ -106,7 +124,7 @@ def handle(rng: np.random.Generator, profile: FloatArray, held_out: bool) -> Mes
             (r_low - 0.002, low),
         ]
     path = curve(np.array(points), 22)
-    thick = height * rng.uniform(0.045, 0.07)
+    thick = height * rng.uniform(0.045 - 0.01 * wide, 0.07 + 0.02 * wide)
     xyz = np.stack([path[:, 0], 0 * path[:, 0], path[:, 1]], 1)
     return sweep(xyz, np.tile([thick * rng.uniform(0.9, 1.4), thick * 0.8], (len(xyz), 1)), 10, up=(0, 1, 0))
 
@@ -125,8 +143,7 @@ def turned(
     rng: np.random.Generator, kind: str, split: str, finish: Finish, thickness: float, hollow: bool = False
 ) -> tuple[Thing, FloatArray]:
     """A vessel of a random family of its kind, and its outline (r, z) [N, 2]; hollow: things may lie in it."""
-    name = pick(rng, list(FAMILIES[kind][split]))
-    family = FAMILIES[kind][split][name]
+    name, family = family_of(rng, kind, split)
     profile, _, height = outline(rng, family)
     outer, inner = _shell(profile, thickness, family.facets)
     parts = [Part(outer, surface_of(rng, finish)), Part(inner, _inside(rng, finish))]
@@ -172,7 +189,7 @@ def mug(rng: np.random.Generator, split: str) -> Thing:
     """A cup with a handle."""
     finish = painted(rng, "mug", split, {"ceramic": 6, "metal": 1, "plastic": 1}, 0.4)
     thing, profile = turned(rng, "mug", split, finish, 0.0035)
-    loop = handle(rng, profile, split == "held_out")
+    loop = handle(rng, profile, split)
     look = Look.of(finish.material, finish.accent if finish.accent_colour and rng.random() < 0.2 else finish.rgb)
     thing.parts.append(Part(loop, look))
     reach = float(loop.vertices[:, 0].max())

@@ -24,7 +24,7 @@ from esam3_core.scenes.room import Room, furnish, illuminate
 from esam3_core.scenes.sensor import Sensor, corner_shading
 from esam3_core.scenes.truth import absent_phrases, phrases_of, size_phrases
 
-_SPLIT_STREAM = {"train": 0, "held_out": 1}
+_SPLIT_STREAM = {"train": 0, "held_out": 1, "wide": 2}
 _STILL = (
     (-0.25, -0.25),
     (0.25, 0.25),
@@ -76,7 +76,7 @@ class World:
         fast = config.quality == "fast"
         assembly = Assembly(config.width, config.height, 256 if fast else 512)
         self.things: list[Thing] = draw_things(rng, config)
-        room = furnish(rng, config.split, assembly, fast)
+        room = furnish(rng, config.surroundings, assembly, fast)
         self._lights = illuminate(rng, assembly, fast)
         for i, thing in enumerate(self.things):
             assembly.thing(thing, f"thing{i}")
@@ -84,7 +84,7 @@ class World:
         if rng.random() < config.movers:
             for k in range(1 if config.kinds else int(rng.integers(1, 3))):
                 maker = movers.hand if rng.random() < 0.65 else movers.gripper
-                assembly.mover(maker(rng, config.split), f"mover{k}")
+                assembly.mover(maker(rng, config.surroundings), f"mover{k}")
                 pause = (2.5, 5.0) if config.kinds else (0.0, 1.5)
                 self._plans.append(MoverPlan(rng, 0.18, pause, 0.0 if config.kinds else 0.45))
         self.model = assembly.compile()
@@ -195,7 +195,7 @@ class World:
             view.intrinsics(self.config.width, self.config.height),
             self._instances(ids, numbers, depth, view),
             t,
-            absent_phrases(np.random.default_rng([self.seed, self._frame]), self.things, self.config.split),
+            absent_phrases(np.random.default_rng([self.seed, self._frame]), self.things, self.config.surroundings),
         )
 
     def _fast(self, t: float) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32], View]:

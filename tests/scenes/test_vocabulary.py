@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esam3_core.config import SPLITS
 from esam3_core.scenes import vocabulary
 from esam3_core.scenes.catalogue import MAKERS, make
 from esam3_core.scenes.colours import named
 from esam3_core.scenes.distractors import DISTRACTORS
-from esam3_core.scenes.profiles import FAMILIES
+from esam3_core.scenes.profiles import FAMILIES, between
 from esam3_core.scenes.textures import SURFACES
 from esam3_core.scenes.truth import adjectives, phrases_of
 
@@ -55,29 +56,40 @@ def test_a_named_colour_is_nearest_to_its_own_name(seed: int, name: str) -> None
         assert np.ptp(rgb) < 0.1
 
 
-@given(seeds, st.sampled_from(sorted(vocabulary.KINDS)))
-def test_training_never_shows_a_held_out_pair(seed: int, kind: str) -> None:
-    thing = make(np.random.default_rng(seed), kind, "train")
+@given(seeds, st.sampled_from(sorted(vocabulary.KINDS)), st.sampled_from(["train", "wide"]))
+def test_training_never_shows_a_held_out_pair(seed: int, kind: str, split: str) -> None:
+    thing = make(np.random.default_rng(seed), kind, split)
     assert (thing.finish.colour, kind) not in vocabulary.HELD_OUT_PAIRS
 
 
 @pytest.mark.parametrize("kind", vocabulary.KINDS)
 def test_the_splits_share_no_family(kind: str) -> None:
     families = {
-        split: {make(np.random.default_rng(seed), kind, split).family for seed in range(12)}
-        for split in ("train", "held_out")
+        split: {make(np.random.default_rng(seed), kind, split).family for seed in range(60)} for split in SPLITS
     }
-    assert not families["train"] & families["held_out"]
+    assert not (families["train"] | families["wide"]) & families["held_out"]
+    assert families["train"] <= families["wide"]
+
+
+def test_a_wide_vessel_lies_between_two_families() -> None:
+    tall, low = FAMILIES["vase"]["train"]["bud"], FAMILIES["vase"]["wide"]["globe"]
+    assert between(tall, low, 0.0).aspect == tall.aspect and between(tall, low, 1.0).radius == low.radius
+    heights = np.linspace(0, 1, 9)
+    ends = [np.interp(heights, *np.array(family.points).T[::-1]) for family in (tall, low)]
+    for share in (0.0, 0.3, 1.0):
+        radii = np.interp(heights, *np.array(between(tall, low, share).points).T[::-1])
+        np.testing.assert_allclose(radii, (1 - share) * ends[0] + share * ends[1], atol=0.02)
 
 
 def test_the_splits_share_no_texture_and_no_profile() -> None:
     assert not set(SURFACES["train"]) & set(SURFACES["held_out"])
     for kind in FAMILIES.values():
-        assert not set(kind["train"]) & set(kind["held_out"])
+        names = [name for families in kind.values() for name in families]
+        assert len(names) == len(set(names))
     assert set(DISTRACTORS["held_out"]) - set(DISTRACTORS["train"])
 
 
-@given(seeds, st.sampled_from(sorted(vocabulary.KINDS)), st.sampled_from(["train", "held_out"]))
+@given(seeds, st.sampled_from(sorted(vocabulary.KINDS)), st.sampled_from(SPLITS))
 def test_phrases_are_adjectives_before_nouns(seed: int, kind: str, split: str) -> None:
     thing = make(np.random.default_rng(seed), kind, split)
     phrases = phrases_of(thing)
