@@ -115,16 +115,17 @@ def concept_row(student: Student, clips: Sequence[Clip], rate: float) -> dict[st
 
 def returns(unit: Unit, rate: float) -> Iterator[Return]:
     """Every time an object of a unit was followed, hidden, and showed again."""
+    wanted = max(1, round(RETURN * rate))  # frames of the second after a return
     for masklet in unit.truths.values():
         owner, last = 0, 0
         for place, frame in enumerate(unit.frames):
             if frame not in masklet:
                 continue
             if owner and place - last > HIDDEN * rate:
-                second = unit.frames[place : place + max(1, round(RETURN * rate))]
+                second = unit.frames[place : place + wanted]
                 later = [f for f in second if f in masklet]
                 again = next((f for f in later if who_follows(unit, f, masklet[f]) == owner), None)
-                yield Return(unit, owner, unit.frames[last], frame, again, len(second) >= round(RETURN * rate))
+                yield Return(unit, owner, unit.frames[last], frame, again, len(second) == wanted)
             last = place
             owner = who_follows(unit, frame, masklet[frame]) or owner
 
