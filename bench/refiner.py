@@ -18,13 +18,14 @@ import dataclasses
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from memory import milliseconds, picture_with_masks
 from tqdm import tqdm
 
 from esam3_core import load
@@ -134,17 +135,7 @@ def print_row(title: str, name: str, found: Sequence[Refined]) -> None:
 
 def times(student: Student) -> dict[int, float]:
     """Median ms of refining so many masks of a 640 x 480 frame, crops and all."""
-    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    spent: dict[int, float] = {}
-    for count in MASKS:
-        masks = [CroppedMask(np.ones((90, 70), np.bool_), 20 + 30 * i, 100, (480, 640)) for i in range(count)]
-        took = []
-        for _ in range(RUNS):
-            start = time.perf_counter()
-            student.refine(image, masks)
-            took.append(1e3 * (time.perf_counter() - start))
-        spent[count] = round(statistics.median(took), 2)
-    return spent
+    return {n: round(milliseconds(partial(student.refine, *picture_with_masks(n)), RUNS), 2) for n in MASKS}
 
 
 if __name__ == "__main__":
