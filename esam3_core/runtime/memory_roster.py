@@ -18,11 +18,12 @@ from esam3_core.config import TrackerConfig
 from esam3_core.runtime.masks import iou_matrix
 from esam3_core.runtime.memory import MemoryBank, MemoryShape
 from esam3_core.runtime.memory_engines import MemoryEngines
-from esam3_core.runtime.memory_match import pair_up
+from esam3_core.runtime.memory_match import Pair, pair_up
 from esam3_core.runtime.memory_track import MemoryTrack
 from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
 from esam3_core.runtime.overlaps import overlap_matrix, without_overlap
 from esam3_core.runtime.roster import Roster
+from esam3_core.runtime.seek import Seek, seek_lost
 from esam3_core.runtime.track import Detection, Track
 from esam3_core.runtime.upsample import upsample_mask
 
@@ -63,6 +64,7 @@ class MemoryRoster(Roster):
         look: Callable[[Collection[str]], list[Detection]],
         due: Collection[str],
         threshold: float = 0.0,
+        seek: Seek | None = None,
     ) -> list[Track]:
         """Step over a frame.
 
@@ -71,6 +73,7 @@ class MemoryRoster(Roster):
             due: the concepts that it has to; it also detects those of a track that was lost just now, or that waits to
                 be confirmed.
             threshold: score 0..1 below which a detection continues tracks only, whatever `new_score` is.
+            seek: finds shown objects that memory lost; None = only memory looks for them.
         """
         self.bank.tick()
         lost = self._propagate(frame)
@@ -79,10 +82,11 @@ class MemoryRoster(Roster):
         corrected: list[MemoryTrack] = []
         if self.looked_for:
             corrected = self._compare(look(self.looked_for), frame, max(threshold, self.config.new_score))
+        back = self._bring_back(seek_lost(self._tracks, seek, frame.stamp), frame) if seek else []
         self._hide_doubtful(frame.stamp)
         self._forget_unseen(frame.stamp)
         self._confirm()
-        self._memorise(frame, corrected)
+        self._memorise(frame, corrected, back)
         return self._report(frame.stamp)
 
     def keep_only(self, concepts: Any) -> None:
@@ -230,6 +234,14 @@ class MemoryRoster(Roster):
             self._show(track, detection, frame)  # drawn for this very frame, it fits better than what memory draws
         return correct
 
+    def _bring_back(self, pairs: Sequence[Pair], frame: SeenFrame) -> list[MemoryTrack]:
+        """Shown objects that a detection found again."""
+        for track, detection in pairs:
+            track.found = True
+            track.judge(detection.score)
+            self._take(track, detection, frame)
+        return [track for track, _ in pairs]
+
     def _show(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> None:
         track.show(detection.crop, frame.stamp)
         track.logits = mask_logits(detection.crop, self.engines.side)
@@ -265,16 +277,13 @@ class MemoryRoster(Roster):
         refuted = track.looks <= TRIAL_LOOKS and track.misses >= TRIAL_MISSES
         return unconfirmed or refuted or stamp - track.last_seen > self.config.memory_age
 
-    def _memorise(self, frame: SeenFrame, corrected: Sequence[MemoryTrack]) -> None:
+    def _memorise(self, frame: SeenFrame, corrected: Sequence[MemoryTrack], back: Sequence[MemoryTrack]) -> None:
         """Remember who is visible beyond doubt."""
         alive = {track.key for track in self._tracks}
         self.remember(frame, [track for track in corrected if track.key in alive])
-        given = {track.key for track in corrected}
-        sure = [
-            track
-            for track in self._tracks
-            if self._may_remember(track) and track.key not in given
-        ]
+        self.remember(frame, back, anchor=False)  # it may be another one after all
+        given = {track.key for track in (*corrected, *back)}
+        sure = [track for track in self._tracks if self._may_remember(track) and track.key not in given]
         if not sure:
             return
         logits = np.stack([track.logits for track in sure])

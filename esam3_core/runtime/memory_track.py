@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esam3_core.runtime.exemplars import Shown
 from esam3_core.runtime.live_track import SCORE_MEMORY, LiveTrack
 from esam3_core.runtime.masks import CroppedMask
 from esam3_core.runtime.track import Box, State, Track
@@ -26,6 +27,8 @@ class MemoryTrack(LiveTrack):
 
     key: int = 0
     followed: bool = False  # a user showed it: no detection starts, continues or ends it
+    look: Shown | None = None  # how it looked when a user showed it
+    sought_at: float = -math.inf  # stamp when it was last looked for by its look
     agreed_at: float = -math.inf  # stamp of the last detection that agreed
     corrected_at: float = -math.inf  # stamp of the last detection that went into memory
     looks: int = 0  # detector runs while it was in sight

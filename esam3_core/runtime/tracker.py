@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from esam3_core.runtime.overlaps import settled
 from esam3_core.runtime.preprocess import Image, check_image
 from esam3_core.runtime.rosters import make_roster, wants_memory
 from esam3_core.runtime.search import Search, search
+from esam3_core.runtime.seek import find_alike, look_of
 from esam3_core.runtime.track import Box, Detection, Track
 from esam3_core.runtime.turns import Turns
 from esam3_core.runtime.upsample import to_logit
@@ -153,6 +155,7 @@ class Tracker:
         with self._lock:
             frame = self._see(image, stamp)
             track = follow(roster, frame, box, points, mask, concept)
+            track.look = look_of(self._student, frame, track)
             report = track.report(stamp)
             track.announced = False  # the next frame is the first that carries the id
             return report if mask is not None else self._refined(image, [report])[0]
@@ -247,7 +250,8 @@ class Tracker:
         frame = self._see(image, stamp)
         due = self._turns.due(concepts, self.config.detect_every)
         threshold = self._student.detector.score_threshold
-        tracks = roster.step(frame, lambda wanted: self._detect(frame, wanted), due, threshold)
+        seek = partial(find_alike, self._student, frame)
+        tracks = roster.step(frame, lambda wanted: self._detect(frame, wanted), due, threshold, seek)
         self._turns.next_frame(concepts, roster.looked_for)
         return tracks
 
