@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 HIDDEN = 0.5  # s out of sight from which a shown object is looked for
 EVERY = 0.08  # s between two looks, which cost a detector run each: every frame at 10 Hz, every third at 30 Hz
-FAINT = 0.05  # of a lost track's mask: probability at the pixels of a detection from which they may be the same
+SURE = 0.6  # score from which a detection brings a shown object back
+FAINT = 0.1  # of a lost track's mask: probability at the pixels of a detection from which they may be the same
 
 Seek = Callable[[Mapping[str, Shown]], list[Detection]]
 """Detects whatever is like some looks; each detection's concept is the name of its look."""
@@ -64,7 +65,7 @@ def _returned(
     lost: Mapping[str, MemoryTrack], visible: Iterable[MemoryTrack], detections: Sequence[Detection]
 ) -> list[Pair]:
     explained = iou_matrix([track.crop for track in visible], [one.crop for one in detections]).max(axis=0, initial=0.0)
-    free = [one for one, known in zip(detections, explained, strict=True) if known < EXPLAINED]
+    free = [one for one, known in zip(detections, explained, strict=True) if known < EXPLAINED and one.score >= SURE]
     if not free:
         return []
     own = np.array([[one.concept == name for one in free] for name in lost])
