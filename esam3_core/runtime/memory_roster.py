@@ -62,18 +62,18 @@ class MemoryRoster(Roster):
         self,
         frame: SeenFrame,
         look: Callable[[Collection[str]], list[Detection]],
+        seek: Seek,
         due: Collection[str],
         threshold: float = 0.0,
-        seek: Seek | None = None,
     ) -> list[Track]:
         """Step over a frame.
 
         Args:
             look: detects some concepts.
+            seek: detects what is like shown objects that memory lost.
             due: the concepts that it has to; it also detects those of a track that was lost just now, or that waits to
                 be confirmed.
             threshold: score 0..1 below which a detection continues tracks only, whatever `new_score` is.
-            seek: finds shown objects that memory lost; None = only memory looks for them.
         """
         self.bank.tick()
         lost = self._propagate(frame)
@@ -82,7 +82,7 @@ class MemoryRoster(Roster):
         corrected: list[MemoryTrack] = []
         if self.looked_for:
             corrected = self._compare(look(self.looked_for), frame, max(threshold, self.config.new_score))
-        back = self._bring_back(seek_lost(self._tracks, seek, frame.stamp), frame) if seek else []
+        back = self._bring_back(seek_lost(self._tracks, seek, frame.stamp), frame)
         self._hide_doubtful(frame.stamp)
         self._forget_unseen(frame.stamp)
         self._confirm()

@@ -250,8 +250,8 @@ class Tracker:
         frame = self._see(image, stamp)
         due = self._turns.due(concepts, self.config.detect_every)
         threshold = self._student.detector.score_threshold
-        seek = partial(find_alike, self._student, frame)
-        tracks = roster.step(frame, lambda wanted: self._detect(frame, wanted), due, threshold, seek)
+        look, seek = partial(self._detect, frame), partial(find_alike, self._student, frame)
+        tracks = roster.step(frame, look, seek, due, threshold)
         self._turns.next_frame(concepts, roster.looked_for)
         return tracks
 

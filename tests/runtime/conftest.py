@@ -44,3 +44,12 @@ def remembering(loaded_memory: Student) -> Student:
     """The colour student whose tracks remember, with its own thresholds."""
     loaded_memory.detector = loaded_memory.bundle.detector
     return loaded_memory
+
+
+@pytest.fixture
+def looks(remembering: Student, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Grows with every run of the detector, by what is looked for."""
+    runs: list[tuple[str, ...]] = []
+    detect = remembering.detect
+    monkeypatch.setattr(remembering, "detect", lambda *given: (runs.append(given[1].concepts), detect(*given))[1])
+    return runs

@@ -34,15 +34,6 @@ def overlap(mask, truth):
     return (mask & truth).sum() / (mask | truth).sum()
 
 
-@pytest.fixture
-def looks(remembering, monkeypatch):
-    """Grows by one with every run of the detector."""
-    runs = []
-    detect = remembering.detect
-    monkeypatch.setattr(remembering, "detect", lambda *given: (runs.append(given[1].concepts), detect(*given))[1])
-    return runs
-
-
 class TestMemoryFollows:
     def test_between_two_looks_of_the_detector(self, remembering, looks):
         tracker = remembering.track(["red"], CONFIG)

@@ -15,15 +15,6 @@ BLUE = ("blue", 540, 360, 45)
 
 
 @pytest.fixture
-def sought(remembering, monkeypatch):
-    """Grows by what is looked for, with every run of the detector."""
-    runs = []
-    detect = remembering.detect
-    monkeypatch.setattr(remembering, "detect", lambda *given: (runs.append(given[1].concepts), detect(*given))[1])
-    return runs
-
-
-@pytest.fixture
 def tracker(remembering):
     """It was shown a red disc and looks for nothing else; the disc is out of sight since then."""
     tracker = remembering.track((), TrackerConfig())
@@ -46,12 +37,12 @@ def test_it_comes_back_far_from_where_it_was(tracker):
     assert (back.mask == disc(*FAR[1:])).mean() > 0.98
 
 
-def test_memory_goes_on_from_there(tracker, sought):
+def test_memory_goes_on_from_there(tracker, looks):
     steps(tracker, 1.0)
     steps(tracker, 0.3, FAR, start=1.1)
-    runs = len(sought)
+    runs = len(looks)
     (track,) = steps(tracker, 0.5, ("red", 520, 340, 45), start=1.5)
-    assert track.state == "tracked" and len(sought) == runs
+    assert track.state == "tracked" and len(looks) == runs
 
 
 def test_what_looks_otherwise_is_not_it(tracker):
@@ -67,21 +58,21 @@ def test_a_look_alike_that_is_followed_itself_is_not_it(tracker):
     assert {track.id: track.state for track in tracks} == {twin.id - 1: "occluded", twin.id: "tracked"}
 
 
-def test_nobody_is_looked_for_while_seen_or_hidden_for_a_moment(tracker, sought):
+def test_nobody_is_looked_for_while_seen_or_hidden_for_a_moment(tracker, looks):
     steps(tracker, 1.0, SHOWN)
     steps(tracker, HIDDEN - 2 * DT, start=1.1)
-    assert sought == []
+    assert looks == []
 
 
-def test_looking_costs_a_detector_run_now_and_then(tracker, sought):
+def test_looking_costs_a_detector_run_now_and_then(tracker, looks):
     steps(tracker, 2.0)
-    assert 0 < len(sought) <= (2.0 - HIDDEN) / EVERY + 1
-    assert len(sought) < 2.0 / DT / 2 + 1
+    assert 0 < len(looks) <= (2.0 - HIDDEN) / EVERY + 1
+    assert len(looks) < 2.0 / DT / 2 + 1
 
 
-def test_where_nothing_was_shown_nothing_is_looked_for(remembering, sought):
+def test_where_nothing_was_shown_nothing_is_looked_for(remembering, looks):
     tracker = remembering.track(["blue"], TrackerConfig(detect_every=1000))
     steps(tracker, 0.4, BLUE)
-    runs = len(sought)
+    runs = len(looks)
     steps(tracker, 2.0, start=0.5)
-    assert all(names == ("blue",) for names in sought[runs:])
+    assert all(names == ("blue",) for names in looks[runs:])
