@@ -172,10 +172,9 @@ class Student:
     def encode_concepts(self, concepts: tuple[str, ...], shown: Mapping[str, Shown] | None = None) -> Prompt:
         """The prompt of normalised concepts, C >= 1, some of them `shown` by exemplars; known ones cost nothing."""
         given = dict(shown or {})
-        words = {concept: concept for concept in concepts}
+        wordless = [concept for concept in concepts if concept in given and not given[concept].named]
+        words = {concept: concept for concept in concepts} | dict.fromkeys(wordless, WORDLESS)
         if self.bundle.student.neck == "sam3":
-            wordless = [concept for concept in concepts if concept in given and not given[concept].named]
-            words |= dict.fromkeys(wordless, WORDLESS)
             given |= {concept: replace(given[concept], named=True) for concept in wordless}
         with self.stages.measure("text_encoder"):
             prompt = replace(self._text.encode(tuple(words.values())), concepts=concepts)
