@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from esam3_core.runtime.search import Search
 
 FORMAT = 1  # raised when an older runtime could not read a newer file
 SHOWN = "exemplar."  # prefix of the arrays that hold exemplars
+LOOK = "look."  # of those that hold how a shown object looked; files of before there were any have none
 Array = NDArray[Any]
 
 
@@ -40,6 +42,7 @@ class SavedMemory:
     concepts: tuple[str, ...]
     shown: dict[str, Shown]
     tracks: list[dict[str, Any]]  # by row of `memory`
+    looks: dict[int, Shown]  # id -> how a user showed it
     memory: dict[str, Array]  # of `MemoryBank.export`
     last_id: int
 
@@ -50,7 +53,8 @@ class SavedMemory:
         memory = roster.bank.export([track.key for track in tracks])
         records = [_record(track, tracks) for track in tracks]
         shown = dict(searched.shown)
-        return cls(bundle.digest, bundle.name, searched.concepts, shown, records, memory, roster.last_id)
+        looks = {track.id: track.look for track in tracks if track.look}
+        return cls(bundle.digest, bundle.name, searched.concepts, shown, records, looks, memory, roster.last_id)
 
     def restore(self, roster: MemoryRoster) -> None:
         """Let a roster go on with these tracks instead of its own.
@@ -65,7 +69,7 @@ class SavedMemory:
         roster.clear()
         keys = roster.bank.restore(self.memory)
         key_of = {record["id"]: key for record, key in zip(self.tracks, keys, strict=True)}
-        roster.resume([_track(record, key_of) for record in self.tracks], self.last_id)
+        roster.resume([_track(record, key_of, self.looks) for record in self.tracks], self.last_id)
 
 
 def write_memory(path: Path, saved: SavedMemory) -> None:
@@ -77,7 +81,8 @@ def write_memory(path: Path, saved: SavedMemory) -> None:
     from safetensors.numpy import save
 
     names = list(saved.shown)
-    arrays = {**saved.memory, **{f"{SHOWN}{row}": saved.shown[name].tokens for row, name in enumerate(names)}}
+    shown = {f"{SHOWN}{row}": saved.shown[name].tokens for row, name in enumerate(names)}
+    looks = {f"{LOOK}{number}": look.tokens for number, look in saved.looks.items()}
     header = {
         "format": FORMAT,
         "bundle": saved.bundle,
@@ -88,7 +93,7 @@ def write_memory(path: Path, saved: SavedMemory) -> None:
         "last_id": saved.last_id,
     }
     text = json.dumps(header)
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.ascontiguousarray(array) for name, array in {**saved.memory, **shown, **looks}.items()}
     data = save(arrays, {"esam3": text, "sha256": _digest(text, arrays)})
     try:
         _replace(path, data)
@@ -113,12 +118,14 @@ def read_memory(path: Path, bundle: Bundle) -> SavedMemory:
     shown = {
         name: Shown(arrays.pop(f"{SHOWN}{row}"), named) for row, (name, named) in enumerate(header["shown"])
     }
+    looks = {record["id"]: f"{LOOK}{record['id']}" for record in header["tracks"]}
     return SavedMemory(
         header["bundle"],
         header["bundle_name"],
         tuple(header["concepts"]),
         shown,
         header["tracks"],
+        {number: Shown(arrays.pop(name), named=False) for number, name in looks.items() if name in arrays},
         arrays,
         header["last_id"],
     )
@@ -179,7 +186,7 @@ def _record(track: MemoryTrack, tracks: list[MemoryTrack]) -> dict[str, Any]:
     }
 
 
-def _track(record: dict[str, Any], key_of: dict[int, int]) -> MemoryTrack:
+def _track(record: dict[str, Any], key_of: Mapping[int, int], looks: Mapping[int, Shown]) -> MemoryTrack:
     x, y, width, height = record["box"]
     track = MemoryTrack(
         concept=record["concept"],
@@ -192,6 +199,7 @@ def _track(record: dict[str, Any], key_of: dict[int, int]) -> MemoryTrack:
         diagonal=float(np.hypot(width, height)),
         hits=record["hits"],
         id=record["id"],
+        look=looks.get(record["id"]),
     )
     track.key, track.followed = key_of[record["id"]], record["followed"]
     track.beside = {key_of[other] for other in record["beside"]}

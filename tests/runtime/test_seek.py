@@ -76,3 +76,13 @@ def test_where_nothing_was_shown_nothing_is_looked_for(remembering, looks):
     runs = len(looks)
     steps(tracker, 2.0, start=0.5)
     assert all(names == ("blue",) for names in looks[runs:])
+
+
+def test_after_a_restart_it_is_looked_for_too(tracker, remembering, tmp_path):
+    tracker.save(tmp_path / "m")
+    restarted = remembering.track((), TrackerConfig())
+    restarted.load(tmp_path / "m")
+    (hidden,) = steps(restarted, 1.0, start=0.0)
+    (back,) = steps(restarted, 0.3, FAR, start=1.1)
+    assert (hidden.state, back.id, back.state) == ("occluded", hidden.id, "tracked")
+    assert (back.mask == disc(*FAR[1:])).mean() > 0.98
