@@ -86,17 +86,6 @@ def _table(rows: list[list[tuple[int, int]]]) -> tuple[Tensor, Tensor, Tensor]:
     return both[..., 0], both[..., 1], used
 
 
-def nothing(memory: Memory, like: Tensor, tracks: int, grid: tuple[int, int]) -> Remembered:
-    """The memory of T tracks that remember nothing: one slot and one pointer, not used."""
-    own = memory.config
-    tokens = grid[0] * grid[1] if memory.perceiver is None else own.latents_global + own.latents_2d
-    unused = torch.zeros(tracks, 1, dtype=torch.bool, device=like.device)
-    return Remembered(
-        like.new_zeros(tracks, 1, tokens, own.width), unused.long(), unused,
-        like.new_zeros(tracks, 1, like.shape[1]), like.new_zeros(tracks, 1), unused,
-    )  # fmt: skip
-
-
 def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
     """Let tracks go through a batch's clips; what they remember is their own masks, but where one comes from outside.
 
@@ -111,7 +100,7 @@ def travel(memory: Memory, batch: ClipBatch, forget: bool = False) -> Journey:
     recollection = Recollection(memory, tracks)
     for frame in range(frames):
         p16, p8, p4 = (maps[frame].float()[batch.clip] for maps in (batch.p16, batch.p8, batch.p4))
-        known = recollection.read() if frame else nothing(memory, p16, tracks, (p16.shape[2], p16.shape[3]))
+        known = recollection.read() if frame else memory.nothing(tracks, p16)
         if batch.near[frame].any():
             seen = _look_both_ways(memory, call, (p16, p8, p4), known, batch, frame)
         else:

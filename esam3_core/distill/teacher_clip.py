@@ -43,15 +43,9 @@ def _remembered(
     memory: Memory, slots: list[tuple[int, Tensor]], sightings: list[Sighting], frame: int, tracks: int, p16: Tensor
 ) -> Remembered:
     """The slots and pointers as memory attention reads them; before the first frame one empty slot."""
-    own = memory.config
-    device, width = p16.device, p16.shape[1]
     if not slots:
-        latents = own.latents_global + own.latents_2d if memory.perceiver is not None else p16.shape[2] * p16.shape[3]
-        unused = torch.zeros(tracks, 1, dtype=torch.bool, device=device)
-        return Remembered(
-            p16.new_zeros(tracks, 1, latents, own.width), unused.long(), unused,
-            p16.new_zeros(tracks, 1, width), p16.new_zeros(tracks, 1), unused,
-        )  # fmt: skip
+        return memory.nothing(tracks, p16)
+    own, device = memory.config, p16.device
     ages = [0 if when == 0 else min(frame - when, own.ring) for when, _ in slots]
     age = torch.tensor(ages, device=device).expand(tracks, -1)
     newest = sightings[:1] + sightings[1:][-(own.pointers - 1) :] if own.pointers > 1 else sightings[:1]

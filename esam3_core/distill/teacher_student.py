@@ -29,7 +29,7 @@ from esam3_core.distill.teacher import (
     freeze,
     resized,
 )
-from esam3_core.nn.memory import Memory, Remembered
+from esam3_core.nn.memory import Memory
 from esam3_core.nn.student import Features, Student
 from esam3_core.nn.text import pad_mask
 
@@ -116,9 +116,8 @@ class StudentTeacher(Teacher):
     def prompted(self, levels: Levels, frame: Tensor, points: Tensor, labels: Tensor) -> Prompted:
         memory = self._memory()
         features = Features(*(levels[name] for name in LEVELS)).take(frame)
-        seen = memory.propagate(
-            features.p16, features.p8, features.p4, _nothing(memory, len(frame), features.p16), points, labels
-        )
+        known = memory.nothing(len(frame), features.p16)
+        seen = memory.propagate(features.p16, features.p8, features.p4, known, points, labels)
         return Prompted(seen.masks, seen.iou, seen.objectness, seen.pointer)
 
     def _memory(self) -> Memory:
@@ -168,14 +167,3 @@ def _tokenizer(run: dict[str, Any], folder: Path) -> Tokenizer:
 def rows_of(values: Tensor, index: Tensor) -> Tensor:
     """Rows `index` [C, k] of values [C, Q, n]: [C, k, n]."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
-
-
-def _nothing(memory: Memory, tracks: int, p16: Tensor) -> Remembered:
-    """Tracks that remember nothing yet."""
-    own = memory.config
-    flags = torch.zeros(tracks, 1, dtype=torch.bool, device=p16.device)
-    latents = own.latents_global + own.latents_2d if memory.perceiver is not None else p16.shape[2] * p16.shape[3]
-    return Remembered(
-        p16.new_zeros(tracks, 1, latents, own.width), flags.long(), flags,
-        p16.new_zeros(tracks, 1, p16.shape[1]), p16.new_zeros(tracks, 1), flags,
-    )  # fmt: skip

@@ -80,6 +80,20 @@ class Memory(nn.Module):
         self.no_object = nn.Parameter(torch.zeros(own.width))  # added to what is remembered while it is hidden
         self.no_pointer = nn.Parameter(torch.randn(width) * 0.02)  # pointer of a hidden object
 
+    def nothing(self, tracks: int, p16: Tensor) -> Remembered:
+        """What T tracks remember before their first frame: one slot and one pointer, not used.
+
+        Args:
+            p16: [.., d, h, w], features of a frame.
+        """
+        own, (width, height, length) = self.config, p16.shape[-3:]
+        latents = height * length if self.perceiver is None else own.latents_global + own.latents_2d
+        unused = torch.zeros(tracks, 1, dtype=torch.bool, device=p16.device)
+        return Remembered(
+            p16.new_zeros(tracks, 1, latents, own.width), unused.long(), unused,
+            p16.new_zeros(tracks, 1, width), p16.new_zeros(tracks, 1), unused,
+        )  # fmt: skip
+
     def memorise(self, p16: Tensor, masks: Tensor, objectness: Tensor, prompted: Tensor) -> Tensor:
         """What is to be remembered of a frame.
 
