@@ -8,6 +8,7 @@ later frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from esam3_core.runtime.memory_match import Pair, pair_up
 from esam3_core.runtime.memory_track import MemoryTrack
 from esam3_core.runtime.object_prompt import CERTAIN, mask_logits
 from esam3_core.runtime.overlaps import overlap_matrix, without_overlap
+from esam3_core.runtime.rivals import RIVALS, settle_rivals
 from esam3_core.runtime.roster import Roster
 from esam3_core.runtime.seek import Seek, seek_lost
 from esam3_core.runtime.track import Detection, Track
@@ -29,7 +31,7 @@ from esam3_core.runtime.upsample import upsample_mask
 
 RECONDITION_IOU = 0.8  # mask IoU from which a detection may correct memory (SAM 3)
 RECONDITION_EVERY = 0.5  # s between corrections of one track (SAM 3: 16 frames)
-TRIAL_LOOKS, TRIAL_MISSES = 15, 8  # of a track's first looks, so many misses end it (SAM 3: hotstart)
+TRIAL_LOOKS, TRIAL_MISSES = 15, 8  # of a track's first looks, so many misses refute it (SAM 3: hotstart)
 SHRUNK = 0.3  # a mask of which others leave less is not remembered (SAM 3)
 
 
@@ -162,9 +164,10 @@ class MemoryRoster(Roster):
         sighted = [track for track in oldest_first if track.sighted]
         if len(sighted) < 2:
             return
-        same = np.triu(overlap_matrix(np.stack([track.logits for track in sighted])) > self.config.merge_iou, k=1)
+        likeness = np.triu(overlap_matrix(np.stack([track.logits for track in sighted])), k=1)
+        are_one = likeness > self.config.merge_iou
         gone: list[MemoryTrack] = []
-        for i, j in np.argwhere(same).tolist():
+        for i, j in np.argwhere(are_one | (likeness > RIVALS)).tolist():
             older, newer = sighted[i], sighted[j]
             if older.concept != newer.concept or older.followed != newer.followed:
                 continue
@@ -172,9 +175,8 @@ class MemoryRoster(Roster):
                 continue
             if newer.followed or newer.key in older.beside:
                 # They were seen side by side, so they are two, and one hides the other now.
-                goes_on = [one.key in before and _continuity(one, frame) for one in (older, newer)]
-                (older if goes_on[0] < goes_on[1] else newer).suppressed = True
-            else:
+                settle_rivals(older, newer, bool(are_one[i, j]), before, frame)
+            elif are_one[i, j]:
                 if newer.agreed_at > older.agreed_at:
                     older.adopt(newer)
                 gone.append(newer)
@@ -216,6 +218,9 @@ class MemoryRoster(Roster):
             if track.visible or track.found:
                 track.looks += 1
                 track.misses += not track.found
+                track.refuted = not track.found and (
+                    track.refuted or (track.looks <= TRIAL_LOOKS and track.misses >= TRIAL_MISSES)
+                )
         return corrected
 
     def _agree(self, track: MemoryTrack, detection: Detection, frame: SeenFrame) -> bool:
@@ -264,9 +269,10 @@ class MemoryRoster(Roster):
         return started
 
     def _hide_doubtful(self, stamp: float) -> None:
-        """A track that memory shows but no detection has agreed with for long is not shown, until one agrees."""
+        """What memory shows and detections refute, or do not agree with for long, is not shown until one agrees."""
         for track in self._tracks:
-            if track.visible and not track.followed and stamp - track.agreed_at > self.config.keep_alive:
+            doubtful = track.refuted or stamp - track.agreed_at > self.config.keep_alive
+            if track.visible and not track.followed and doubtful:
                 track.visible, track.last_seen = False, track.agreed_at
 
     def _forget_unseen(self, stamp: float) -> None:
@@ -274,8 +280,8 @@ class MemoryRoster(Roster):
 
     def _is_over(self, track: MemoryTrack, stamp: float) -> bool:
         unconfirmed = track.id == 0 and not track.found
-        refuted = track.looks <= TRIAL_LOOKS and track.misses >= TRIAL_MISSES
-        return unconfirmed or refuted or stamp - track.last_seen > self.config.memory_age
+        ages = (self.config.memory_age, self.config.keep_alive if track.refuted else math.inf)
+        return unconfirmed or stamp - track.last_seen > min(ages)
 
     def _memorise(self, frame: SeenFrame, corrected: Sequence[MemoryTrack], back: Sequence[MemoryTrack]) -> None:
         """Remember who is visible beyond doubt."""
@@ -305,9 +311,3 @@ class MemoryRoster(Roster):
             self.bank.close(key)
         for track in self._tracks:
             track.beside -= keys
-
-
-def _continuity(track: MemoryTrack, frame: SeenFrame) -> float:
-    """IoU of the mask that memory sees with where the track must be if it moved on as it did."""
-    crop = upsample_mask(track.logits, frame.level, frame.size)
-    return float(iou_matrix([crop], [track.predicted_crop(frame.stamp)])[0, 0])

@@ -33,6 +33,7 @@ class MemoryTrack(LiveTrack):
     corrected_at: float = -math.inf  # stamp of the last detection that went into memory
     looks: int = 0  # detector runs while it was in sight
     misses: int = 0  # those of them that did not find it
+    refuted: bool = False  # so many of the first that only a detection shows it again
     beside: set[int] = field(default_factory=set)  # keys of tracks that a detector saw at the same time
     restored: bool = False  # it comes from a file, and has not met a frame yet
 

@@ -234,12 +234,21 @@ class TestSettings:
         assert summary(frames[12]) == [(1, "occluded")]
         assert frames[-1] == []
 
-    def test_a_track_that_the_detector_keeps_denying_ends_its_trial(self, remembering):
+    def test_a_young_track_that_the_detector_keeps_denying_is_hidden_until_it_agrees(self, remembering):
         tracker = remembering.track(["red"], TrackerConfig(keep_alive=100))
         run(tracker, still(3, RED))
+        before, remembering.detector = remembering.detector, replace(remembering.detector, score_threshold=1.0)
+        frames = run(tracker, still(30, RED), start=3 * DT)
+        assert [summary(frames[i]) for i in (6, 7, 29)] == [[(1, "tracked")], [(1, "occluded")], [(1, "occluded")]]
+        remembering.detector = before
+        assert summary(run(tracker, still(1, RED), start=33 * DT)[-1]) == [(1, "tracked")]
+
+    def test_and_forgotten_if_it_never_does(self, remembering):
+        tracker = remembering.track(["red"], TrackerConfig(keep_alive=1.0))
+        run(tracker, still(3, RED))
         remembering.detector = replace(remembering.detector, score_threshold=1.0)
-        frames = run(tracker, still(12, RED), start=3 * DT)
-        assert summary(frames[6]) == [(1, "tracked")] and frames[-1] == []
+        frames = run(tracker, still(18, RED), start=3 * DT)
+        assert summary(frames[10]) == [(1, "occluded")] and frames[-1] == []
 
     def test_a_full_memory_gives_way_to_what_is_visible(self, remembering):
         tracker = remembering.track(["red", "blue"], TrackerConfig(max_tracks=1))
