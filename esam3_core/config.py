@@ -112,7 +112,7 @@ class TrackerConfig:
     reach: float = 1.0  # box diagonals a track may be from where it is expected; 0 = masks must overlap
     tracker: str = "auto"  # iou: links detections; memory: also remembers; auto: memory where the bundle has one
     memory_age: float = 30.0  # memory: s of image time an unseen track is remembered
-    keep_alive: float = 3.0  # memory: s of image time a track is shown while no detection agrees with it
+    keep_alive: float = 3.0  # memory: s of image time a track is shown without agreement, or remembered if refuted
     write_iou: float = 0.5  # memory: expected mask IoU from which a frame is remembered
     write_every: int = 2  # memory: remember every n-th of these frames, so that the same ring reaches further back
     recondition_score: float = 0.8  # memory: score from which a detection that agrees corrects the memory
