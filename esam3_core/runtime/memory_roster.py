@@ -159,7 +159,7 @@ class MemoryRoster(Roster):
         return {track.concept for track in before if not track.visible and not track.followed}
 
     def _settle_duplicates(self, frame: SeenFrame, before: set[int]) -> None:
-        """Where two tracks of one concept claim one instance, one of them is wrong; `before`: who was visible."""
+        """Where two tracks of one group claim one instance, one of them is wrong; `before`: who was visible."""
         oldest_first = sorted(self._tracks, key=lambda track: (track.id == 0, track.id, track.key))
         sighted = [track for track in oldest_first if track.sighted]
         if len(sighted) < 2:
@@ -169,7 +169,7 @@ class MemoryRoster(Roster):
         gone: list[MemoryTrack] = []
         for i, j in np.argwhere(are_one | (likeness > RIVALS)).tolist():
             older, newer = sighted[i], sighted[j]
-            if older.concept != newer.concept or older.followed != newer.followed:
+            if older.group != newer.group:
                 continue
             if any(one in gone or one.suppressed for one in (older, newer)):
                 continue
@@ -183,13 +183,12 @@ class MemoryRoster(Roster):
         self._forget(gone)
 
     def _settle_masks(self, frame: SeenFrame) -> None:
-        """One pixel, one track of a concept; what is left is what is shown."""
+        """One pixel, one track of a group; what is left is what is shown."""
         shown = [track for track in self._tracks if track.sighted and not track.suppressed]
         if not shown:
             return
         logits = np.stack([track.logits for track in shown])
-        groups = ["" if track.followed else f"={track.concept}" for track in shown]
-        cleared = without_overlap(logits, groups, frame.level)
+        cleared = without_overlap(logits, [track.group for track in shown], frame.level)
         for track, before, after in zip(shown, logits, cleared, strict=True):
             track.suppressed = int((after > frame.level).sum()) < SHRUNK * int((before > frame.level).sum())
             track.logits = after

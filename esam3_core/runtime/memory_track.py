@@ -44,6 +44,11 @@ class MemoryTrack(LiveTrack):
     sighted: bool = False  # memory sees it
     suppressed: bool = False  # it stands where another track of its concept does, or lost most of its mask to one
 
+    @property
+    def group(self) -> str:
+        """No two of a group are the same thing: all of a concept, and all that a user showed, whatever their names."""
+        return "" if self.followed else f"={self.concept}"
+
     def meet(self, size: tuple[int, int], stamp: float) -> None:
         """First frame, of `size` (H, W), after a restart: ages start anew, and the camera may be another one."""
         height, width = self.crop.size

@@ -28,8 +28,8 @@ def overlap_matrix(logits: Array) -> Array:
 def without_overlap(logits: Array, groups: Sequence[str], level: float = 0.0) -> Array:
     """The masks [T, h, w], each pixel that is claimed left to the track of its group that claims it most.
 
-    Groups are concepts: a red cup and a cup may be the same thing, two cups are not. What nobody claims stays as it is:
-    masks enter memory as they were drawn, not only as yes and no.
+    A red cup and a cup may be the same thing, two cups are not (`MemoryTrack.group`). What nobody claims stays as it
+    is: masks enter memory as they were drawn, not only as yes and no.
 
     Args:
         level: logit above which a pixel is claimed.

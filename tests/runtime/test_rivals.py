@@ -60,6 +60,14 @@ def test_where_neither_goes_on_the_surer_keeps_its_pixels():
     assert pixels(wide) == list(range(8, 24)) and pixels(sure) == list(range(8, 22))
 
 
+def test_all_that_was_shown_are_rivals_whatever_their_names():
+    mine, yours, found = (track(key, was=(8, 24), draws=(8, 24)) for key in (1, 2, 3))
+    mine.concept, yours.concept = "mine", "yours"
+    assert len({one.group for one in (mine, yours, found)}) == 3
+    mine.followed = yours.followed = True
+    assert mine.group == yours.group != found.group
+
+
 def test_continuity_is_the_iou_with_where_it_must_be():
     still, gone = track(1, was=(8, 24), draws=(8, 24)), track(2, was=(0, 8), draws=(8, 24))
     assert continuity(still, FRAME) == pytest.approx(1.0) and continuity(gone, FRAME) < 0.05
