@@ -24,7 +24,6 @@ class DistillConfig:
     pictures: int = 16  # per step
     prompts: int = 3  # per picture
     paste_share: float = 0.4  # of pictures that get cut-outs
-    bend_share: float = 0.0  # of pictures that are bent like rubber, so that things have outlines that no data set has
     shown_share: float = 0.0  # of true prompts that boxes show, many of them without a word; needs student.memory
     steps: int = 3000
     warmup: int = 100  # steps
@@ -53,4 +52,4 @@ class DistillConfig:
         check_weights(self.sources)
         check_least(self, 1, "pictures", "prompts")
         check_least(self, 0, "frozen_steps", "naming_steps", "trunk_rate", "text_rate", "teacher_weight")
-        check_ranges(self, paste_share=(0, 1), bend_share=(0, 1), shown_share=(0, 1))
+        check_ranges(self, paste_share=(0, 1), shown_share=(0, 1))

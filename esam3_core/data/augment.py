@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to a sample before training: crop, bend, flip, light, blur, noise. Phrases stay true: hues are kept,
-and a picture of which somebody says "left" is not flipped."""
+"""What is done to a sample before training: crop, flip, light, blur, noise. Phrases stay true: hues are kept, and a
+picture of which somebody says "left" is not flipped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from esam3_core.data.bend import bend
 from esam3_core.data.sample import Label, Sample
 from esam3_core.runtime.preprocess import resize_frame
 
@@ -31,13 +30,12 @@ class View:
     sample: Sample  # labels of the n instances, what is hidden, what is known; its masks are those before the crop
 
 
-def view(sample: Sample, size: int, rng: np.random.Generator | None, bend_share: float = 0.0) -> View:
+def view(sample: Sample, size: int, rng: np.random.Generator | None) -> View:
     """Resize to the student's input; with a generator, crop and disturb at random first.
 
     Args:
         size: S, pixels.
         rng: None for evaluation: the whole picture, undisturbed.
-        bend_share: of pictures that are bent too.
     """
     image, masks, ignored = sample.image, sample.masks, sample.ignored
     areas = masks.reshape(len(masks), -1).sum(1) if len(masks) else np.zeros(0)
@@ -45,8 +43,6 @@ def view(sample: Sample, size: int, rng: np.random.Generator | None, bend_share:
         x, y, w, h = crop_box(sample, size, rng)
         image, masks = image[y : y + h, x : x + w], masks[:, y : y + h, x : x + w]
         ignored = None if ignored is None else ignored[y : y + h, x : x + w]
-        if bend_share and rng.random() < bend_share:
-            image, masks, ignored = bend(image, masks, ignored, rng)
         if rng.random() < 0.5 and not names_a_side(sample):
             image, masks = image[:, ::-1], masks[:, :, ::-1]
             ignored = None if ignored is None else ignored[:, ::-1]
