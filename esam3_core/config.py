@@ -18,7 +18,7 @@ from esam3_core.config_values import to_dict as to_dict
 BUNDLE_FORMAT = 1  # raised when an older runtime could not read a newer bundle
 MAX_CONCEPT_LENGTH = 64  # characters
 TRACKERS = ("auto", "iou", "memory")
-SPLITS = ("train", "wide", "free", "held_out")  # of rendered scenes
+SPLITS = ("train", "wide", "held_out")  # of rendered scenes
 
 TRUNKS = {
     "ev_s": "efficientvit_b0",
@@ -201,7 +201,7 @@ class SceneConfig:
 
     width: int = 384  # pixels
     height: int = 288  # pixels
-    split: str = "train"  # train; wide: things of many more shapes; free: of any outline; held_out: other rooms, too
+    split: str = "train"  # train; wide: the same rooms, things of many more shapes; held_out: other rooms and things
     fps: float = 3.0  # frames per second of world time; low rates make varied stills, 15..30 make clips
     quality: str = "full"  # full: soft shadows, smooth edges, shaded corners; fast: one plain pass, for live cameras
     objects: tuple[int, int] = (2, 12)  # named objects, from..to
@@ -218,8 +218,8 @@ class SceneConfig:
 
     @property
     def surroundings(self) -> str:
-        """The split of rooms, hands, nameless things and colours: wide and free have those of the train split."""
-        return "held_out" if self.split == "held_out" else "train"
+        """The split of rooms, hands, nameless things and colours: the wide one has those of the train split."""
+        return "train" if self.split == "wide" else self.split
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:

@@ -9,7 +9,6 @@ import numpy as np
 
 from esam3_core.scenes import containers, cutlery, foods, glassware, vessels
 from esam3_core.scenes.models import Thing
-from esam3_core.scenes.reshaping import reshaped
 
 MAKERS: dict[str, Callable[[np.random.Generator, str], Thing]] = {
     "cup": vessels.cup,
@@ -54,13 +53,11 @@ def draw_kind(rng: np.random.Generator) -> str:
 
 
 def make(rng: np.random.Generator, kind: str, split: str) -> Thing:
-    """Build one object; the free split has those of the wide one, each reshaped.
+    """Build one object.
 
     Raises:
         ValueError: for a kind that no maker builds.
     """
     if kind not in MAKERS:
         raise ValueError(f"no such kind {kind!r}: choose from {', '.join(MAKERS)}")
-    if split == "free":
-        return reshaped(rng, MAKERS[kind](rng, "wide"))
     return MAKERS[kind](rng, split)

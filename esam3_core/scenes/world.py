@@ -24,7 +24,7 @@ from esam3_core.scenes.room import Room, furnish, illuminate
 from esam3_core.scenes.sensor import Sensor, corner_shading
 from esam3_core.scenes.truth import absent_phrases, phrases_of, size_phrases
 
-_SPLIT_STREAM = {"train": 0, "held_out": 1, "wide": 2, "free": 3}
+_SPLIT_STREAM = {"train": 0, "held_out": 1, "wide": 2}
 _STILL = (
     (-0.25, -0.25),
     (0.25, 0.25),

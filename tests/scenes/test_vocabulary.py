@@ -56,7 +56,7 @@ def test_a_named_colour_is_nearest_to_its_own_name(seed: int, name: str) -> None
         assert np.ptp(rgb) < 0.1
 
 
-@given(seeds, st.sampled_from(sorted(vocabulary.KINDS)), st.sampled_from(["train", "wide", "free"]))
+@given(seeds, st.sampled_from(sorted(vocabulary.KINDS)), st.sampled_from(["train", "wide"]))
 def test_training_never_shows_a_held_out_pair(seed: int, kind: str, split: str) -> None:
     thing = make(np.random.default_rng(seed), kind, split)
     assert (thing.finish.colour, kind) not in vocabulary.HELD_OUT_PAIRS
@@ -67,7 +67,7 @@ def test_the_splits_share_no_family(kind: str) -> None:
     families = {
         split: {make(np.random.default_rng(seed), kind, split).family for seed in range(60)} for split in SPLITS
     }
-    assert not (families["train"] | families["wide"] | families["free"]) & families["held_out"]
+    assert not (families["train"] | families["wide"]) & families["held_out"]
     assert families["train"] <= families["wide"]
 
 
