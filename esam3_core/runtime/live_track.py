@@ -45,6 +45,11 @@ class LiveTrack:
         diagonal = math.hypot(*detection.box[2:])
         return cls(detection.concept, detection.score, detection.box, detection.crop, stamp, stamp, stamp, diagonal)
 
+    @property
+    def group(self) -> str:
+        """No two of a group are the same thing, so they share no pixel: two cups are two, a red cup may be a cup."""
+        return f"={self.concept}"
+
     def predicted_shift(self, stamp: float) -> tuple[int, int]:
         """Whole pixels that the instance has probably moved since `detected_at`, in x and y."""
         elapsed = min(stamp - self.detected_at, HORIZON)

@@ -46,8 +46,8 @@ class MemoryTrack(LiveTrack):
 
     @property
     def group(self) -> str:
-        """No two of a group are the same thing: all of a concept, and all that a user showed, whatever their names."""
-        return "" if self.followed else f"={self.concept}"
+        """All that a user showed are one group, whatever their names."""
+        return "" if self.followed else super().group
 
     def meet(self, size: tuple[int, int], stamp: float) -> None:
         """First frame, of `size` (H, W), after a restart: ages start anew, and the camera may be another one."""

@@ -28,7 +28,7 @@ def overlap_matrix(logits: Array) -> Array:
 def without_overlap(logits: Array, groups: Sequence[str], level: float = 0.0) -> Array:
     """The masks [T, h, w], each pixel that is claimed left to the track of its group that claims it most.
 
-    A red cup and a cup may be the same thing, two cups are not (`MemoryTrack.group`). What nobody claims stays as it
+    A red cup and a cup may be the same thing, two cups are not (`LiveTrack.group`). What nobody claims stays as it
     is: masks enter memory as they were drawn, not only as yes and no.
 
     Args:

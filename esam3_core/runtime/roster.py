@@ -60,6 +60,11 @@ class Roster:
         """The live track with an id."""
         return next((track for track in self._tracks if track.id and track.id == number), None)
 
+    def groups(self, ids: Sequence[int]) -> list[str]:
+        """The groups of live tracks with these ids; see `LiveTrack.group`."""
+        group = {track.id: track.group for track in self._tracks}
+        return [group[number] for number in ids]
+
     def remove(self, track: LiveTrack) -> None:
         """Forget one track."""
         self._forget([track])

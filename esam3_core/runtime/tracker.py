@@ -258,7 +258,7 @@ class Tracker:
     def _refined(self, image: Image, tracks: list[Track]) -> list[Track]:
         """Tracks with the masks that are shown; a box that is its mask's stays so."""
         drawn = [track.crop for track in tracks]
-        crops = settled(drawn, self._student.refine(image, drawn), [track.concept for track in tracks])
+        crops = settled(drawn, self._student.refine(image, drawn), self._roster.groups([track.id for track in tracks]))
         refined = [replace(track, crop=crop) for track, crop in zip(tracks, crops, strict=True)]
         if not self.has_memory:
             return refined

@@ -177,6 +177,17 @@ class TestStudent:
         masked = tracker.add(image, 0.0, mask=given_mask)
         assert iou(boxed.crop, truth) > 0.96 and (masked.mask == given_mask).all()
 
+    @pytest.mark.parametrize("names", [("", ""), ("mine", "yours")])
+    def test_two_that_were_shown_share_no_pixel_whatever_their_names(self, sharp, names):
+        places = (200, 150, 50), (312, 150, 50)
+        image = draw_blobs([("red", *place) for place in places])
+        left, right = (disc(*place) for place in places)
+        tracker = sharp.track([], TrackerConfig(tracker="memory"))
+        for mask, name in zip((left & ~right, right & ~left), names, strict=True):
+            tracker.add(image, 0.0, mask=mask, concept=name)
+        first, second = tracker.step(image, 0.1)
+        assert first.mask.any() and second.mask.any() and not (first.mask & second.mask).any()
+
     def test_without_a_refiner_masks_are_as_drawn(self, student):
         crops = [CroppedMask.from_full(disc(100, 100, 30))]
         assert student.refine(draw_blobs([RED]), crops) == crops
