@@ -48,7 +48,7 @@ class LiveTrack:
     @property
     def group(self) -> str:
         """No two of a group are the same thing, so they share no pixel: two cups are two, a red cup may be a cup."""
-        return f"={self.concept}"
+        return self.concept
 
     def predicted_shift(self, stamp: float) -> tuple[int, int]:
         """Whole pixels that the instance has probably moved since `detected_at`, in x and y."""

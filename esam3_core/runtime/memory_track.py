@@ -42,12 +42,12 @@ class MemoryTrack(LiveTrack):
     objectness: float = 0.0  # logit
     pointer: NDArray[Any] = field(default_factory=lambda: NO_MASK)  # [d]
     sighted: bool = False  # memory sees it
-    suppressed: bool = False  # it stands where another track of its concept does, or lost most of its mask to one
+    suppressed: bool = False  # it stands where another track of its group does, or lost most of its mask to one
 
     @property
     def group(self) -> str:
         """All that a user showed are one group, whatever their names."""
-        return "" if self.followed else super().group
+        return "" if self.followed else super().group  # no concept that is searched for is empty
 
     def meet(self, size: tuple[int, int], stamp: float) -> None:
         """First frame, of `size` (H, W), after a restart: ages start anew, and the camera may be another one."""

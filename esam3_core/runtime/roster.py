@@ -115,7 +115,7 @@ class Roster:
         gone: list[LiveTrack] = []
         for i, j in np.argwhere(same).tolist():
             older, newer = oldest_first[i], oldest_first[j]
-            if older in gone or newer in gone or not newer.found or older.concept != newer.concept:
+            if older in gone or newer in gone or not newer.found or older.group != newer.group:
                 continue
             # Two that were seen beside each other are two instances, however much they overlap now.
             if not older.found and newer.first_seen <= older.last_seen:

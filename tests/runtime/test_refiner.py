@@ -181,10 +181,9 @@ class TestStudent:
     def test_two_that_were_shown_share_no_pixel_whatever_their_names(self, sharp, names):
         places = (200, 150, 50), (312, 150, 50)
         image = draw_blobs([("red", *place) for place in places])
-        left, right = (disc(*place) for place in places)
         tracker = sharp.track([], TrackerConfig(tracker="memory"))
-        for mask, name in zip((left & ~right, right & ~left), names, strict=True):
-            tracker.add(image, 0.0, mask=mask, concept=name)
+        for place, name in zip(places, names, strict=True):
+            tracker.add(image, 0.0, mask=disc(*place), concept=name)
         first, second = tracker.step(image, 0.1)
         assert first.mask.any() and second.mask.any() and not (first.mask & second.mask).any()
 
