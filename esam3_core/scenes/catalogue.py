@@ -9,6 +9,7 @@ import numpy as np
 
 from esam3_core.scenes import containers, cutlery, foods, glassware, vessels
 from esam3_core.scenes.models import Thing
+from esam3_core.scenes.sections import maybe_pressed
 
 MAKERS: dict[str, Callable[[np.random.Generator, str], Thing]] = {
     "cup": vessels.cup,
@@ -60,4 +61,5 @@ def make(rng: np.random.Generator, kind: str, split: str) -> Thing:
     """
     if kind not in MAKERS:
         raise ValueError(f"no such kind {kind!r}: choose from {', '.join(MAKERS)}")
-    return MAKERS[kind](rng, split)
+    thing = MAKERS[kind](rng, split)
+    return maybe_pressed(rng, thing) if split == "wide" else thing

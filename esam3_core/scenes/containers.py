@@ -6,10 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 from esam3_core.scenes import colours
+from esam3_core.scenes.closures import CLOSURES, closure
 from esam3_core.scenes.meshes import Mesh, box, lathe, merge
 from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, colour_for, painted, pick, surface_of
+from esam3_core.scenes.outlines import outline
 from esam3_core.scenes.patterns import band_label, carton, cover, decorate
-from esam3_core.scenes.profiles import family_of, outline
+from esam3_core.scenes.profiles import family_of
 
 
 def bottle(rng: np.random.Generator, split: str) -> Thing:
@@ -49,10 +51,7 @@ def bottle(rng: np.random.Generator, split: str) -> Thing:
             look = Look.of("plastic", texture=texture)
         parts.append(Part(lathe(closed, 32, (0, height)), look))
     neck = float(profile[-1, 0])
-    cap_h = height * rng.uniform(0.05, 0.09)
-    cap = lathe([[neck * 1.15, 0], [neck * 1.15, cap_h * 0.92], [neck, cap_h], [0, cap_h]], 24).moved(
-        (0, 0, height - cap_h * 0.7)
-    )
+    cap, cap_h = closure(rng, neck, height, pick(rng, CLOSURES) if split == "wide" else "screw")
     parts.append(Part(cap, Look.of("plastic", colours.anything(rng, (0, 0.9), (0.1, 0.9)))))
     height += cap_h * 0.3
     body = height * 0.32
@@ -128,7 +127,13 @@ def can(rng: np.random.Generator, split: str) -> Thing:
     )
 
 
-_MORE_BOXES = {"slab": ((0.12, 0.02, 0.16), (0.2, 0.05, 0.28)), "block": ((0.08, 0.06, 0.08), (0.16, 0.12, 0.16))}
+_MORE_BOXES = {
+    "slab": ((0.12, 0.02, 0.16), (0.2, 0.05, 0.28)),
+    "block": ((0.08, 0.06, 0.08), (0.16, 0.12, 0.16)),
+    "pizza": ((0.2, 0.2, 0.028), (0.3, 0.3, 0.05)),
+    "matchbox": ((0.04, 0.03, 0.012), (0.08, 0.055, 0.025)),
+    "lidded": ((0.08, 0.07, 0.05), (0.22, 0.14, 0.13)),
+}
 """Family of the wide split -> smallest and largest sides, m; drawn after the others, so that those stay as they are."""
 
 
@@ -159,7 +164,12 @@ def carton_box(rng: np.random.Generator, split: str) -> Thing:
         )
     look = Look.of("cardboard", texture=texture)
     half = size / 2
-    if rng.random() < 0.25 and size[2] > 0.05:
+    if family == "lidded":
+        lid = size * [1.03, 1.03, rng.uniform(0.2, 0.5)]
+        lid_look = look if rng.random() < 0.5 else Look.of("cardboard", colours.anything(rng, (0, 0.9), (0.1, 0.95)))
+        top = float(size[2] + 0.002 - lid[2] / 2)
+        parts = [Part(box(size).moved((0, 0, half[2])), look), Part(box(lid, atlas=False).moved((0, 0, top)), lid_look)]
+    elif rng.random() < 0.25 and size[2] > 0.05:
         parts = [Part(m, look) for m in _open_box(size)]
     else:
         parts = [Part(box(size).moved((0, 0, half[2])), look)]
@@ -199,18 +209,32 @@ def _open_box(size: np.ndarray) -> list[Mesh]:
     return walls
 
 
+_MORE_BOOKS = {
+    "pocket": ((0.08, 1.4, 0.012), (0.1, 1.7, 0.035)),
+    "square": ((0.12, 0.95, 0.01), (0.19, 1.15, 0.03)),
+    "brick": ((0.11, 1.2, 0.05), (0.16, 1.6, 0.085)),
+    "magazine": ((0.17, 1.25, 0.004), (0.22, 1.45, 0.01)),
+}
+"""Family of the wide split -> smallest and largest width, m, depth / width, and thickness, m."""
+
+
 def book(rng: np.random.Generator, split: str) -> Thing:
     """A closed book lying on its back: cover, spine on the left, pages on three sides."""
-    family = "folio" if split == "held_out" else pick(rng, ("paperback", "hardback"))
+    usual = ("paperback", "hardback")
+    family = "folio" if split == "held_out" else pick(rng, usual if split == "train" else (*usual, *_MORE_BOOKS))
     width = rng.uniform(0.1, 0.16) if family != "folio" else rng.uniform(0.19, 0.24)
     depth = width * (rng.uniform(1.3, 1.55) if family != "folio" else rng.uniform(0.75, 0.95))
     thick = rng.uniform(0.014, 0.05)
+    if family in _MORE_BOOKS:
+        width, ratio, thick = rng.uniform(*_MORE_BOOKS[family])
+        depth = width * ratio
     name = colour_for(rng, "book", split)
     base = colours.named(rng, name)
     accent = colours.anything(rng, (0, 0.8), (0.1, 0.98))
     finish = Finish(base, accent, "paper", name)
-    over = 0.003 if family != "paperback" else 0.0
-    board = 0.0022 if family != "paperback" else 0.0012
+    soft = family in ("paperback", "pocket", "magazine")
+    over = 0.003 if not soft else 0.0
+    board = 0.0022 if not soft else 0.0012
     face = cover(rng, base, accent)
     plain = Look.of("paper", base)
     lid = _face_up(width, depth, board).moved((0, 0, thick))

@@ -16,23 +16,42 @@ def _sphere_line(radius: float, samples: int = 18) -> FloatArray:
     return np.stack([radius * np.cos(angle).clip(0), radius * np.sin(angle) + radius], 1)
 
 
+_WIDE_BALLS = {"smooth": 4.0, "bands": 2.0, "halves": 1.0, "patches": 2.0, "egg": 1.0}
+"""Family of ball -> how often the wide split draws it."""
+
+
+def _patches(rng: np.random.Generator, finish: Finish) -> Look:
+    """Round patches of a second colour at the twelve corners of an icosahedron, as a football has them."""
+    v, u = np.meshgrid(np.linspace(np.pi / 2, -np.pi / 2, 96), np.linspace(0, 2 * np.pi, 192), indexing="ij")
+    texel = np.stack([np.cos(v) * np.cos(u), np.cos(v) * np.sin(u), np.sin(v)], -1)  # [96, 192, 3]
+    golden = (1 + 5**0.5) / 2
+    corners = [np.roll((0, a, b * golden), k) for k in range(3) for a in (-1, 1) for b in (-1, 1)]
+    near = (texel @ np.array(corners).T).max(-1) / np.hypot(1, golden) > np.cos(rng.uniform(0.22, 0.4))
+    return Look.of("plastic", texture=colours.to_bytes(np.where(near[..., None], finish.accent, finish.rgb)))
+
+
 def ball(rng: np.random.Generator, split: str) -> Thing:
     """A toy ball, plain or patterned, in the wide split also in bands; the held-out split has gores."""
     finish = painted(rng, "ball", split, {"plastic": 1}, 0.4)
     radius = rng.uniform(0.025, 0.06)
-    family = {"train": "smooth", "held_out": "gores"}.get(split) or pick(rng, ("smooth", "smooth", "bands"))
+    family = {"train": "smooth", "held_out": "gores"}.get(split) or pick(rng, _WIDE_BALLS)
     look = surface_of(rng, finish)
-    if family == "bands":  # about its axis, as gores run from pole to pole
-        rows = np.arange(64) * int(rng.integers(2, 5)) / 64 % 1 < rng.uniform(0.2, 0.6)
+    if family in ("bands", "halves"):  # about its axis, as gores run from pole to pole
+        turns = int(rng.integers(2, 5)) if family == "bands" else 1
+        rows = np.arange(64) * turns / 64 % 1 < (rng.uniform(0.2, 0.6) if family == "bands" else 0.5)
         picture = np.where(rows[:, None, None], finish.accent, finish.rgb) * np.ones((1, 256, 1))
         look = Look.of("plastic", texture=colours.to_bytes(picture))
+        finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
+    if family == "patches":
+        look = _patches(rng, finish)
         finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
     if family == "gores":
         columns = np.arange(256) * int(rng.integers(4, 8)) / 256 % 1 < 0.33
         picture = np.where(columns[None, :, None], finish.accent, finish.rgb) * np.ones((64, 1, 1))
         look = Look.of("plastic", texture=colours.to_bytes(picture))
         finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
-    parts = [Part(lathe(_sphere_line(radius), 32, (0, 2 * radius)), look)]
+    squash = rng.uniform(0.62, 0.85) if family == "egg" else 1.0
+    parts = [Part(lathe(_sphere_line(radius), 32, (0, 2 * radius), squash), look)]
     return Thing(
         "ball",
         family,
@@ -53,6 +72,7 @@ def apple(rng: np.random.Generator, split: str) -> Thing:
     family = "tall" if split == "held_out" else "round"
     r = rng.uniform(0.032, 0.045)
     h = r * rng.uniform(*{"train": (1.55, 1.75), "wide": (1.4, 1.8), "held_out": (1.9, 2.1)}[split])
+    top = rng.uniform(0.85, 1.1) if split == "wide" else 1.0  # how wide the shoulders are
     line = curve(
         np.array(
             [
@@ -60,9 +80,9 @@ def apple(rng: np.random.Generator, split: str) -> Thing:
                 [0.28, 0.0],
                 [0.68, 0.14],
                 [0.96, 0.45],
-                [1, 0.66],
-                [0.78, 0.93],
-                [0.4, 1.0],
+                [top, 0.66],
+                [0.78 * top, 0.93],
+                [0.4 * top, 1.0],
                 [0.15, 0.93],
                 [0, 0.84],
             ]

@@ -15,6 +15,11 @@ _BOWLS: dict[str, tuple[float, float, list[tuple[float, float]]]] = {
     "goblet": (0.038, 0.075, [(0.2, 0), (0.85, 0.25), (0.98, 0.6), (1, 1)]),
     "coupe": (0.048, 0.04, [(0.1, 0), (0.7, 0.3), (0.95, 0.7), (1, 1)]),
     "port": (0.03, 0.07, [(0.1, 0), (0.8, 0.25), (1, 0.5), (0.7, 1)]),
+    "snifter": (0.05, 0.08, [(0.1, 0), (0.88, 0.28), (1, 0.5), (0.56, 1)]),
+    "angular": (0.038, 0.08, [(0.1, 0), (0.84, 0.12), (0.93, 0.5), (1, 1)]),
+    "sherry": (0.026, 0.062, [(0.1, 0), (0.7, 0.25), (0.95, 0.6), (0.92, 1)]),
+    "hurricane": (0.036, 0.125, [(0.2, 0), (0.92, 0.22), (0.72, 0.6), (1, 1)]),
+    "margarita": (0.052, 0.062, [(0.1, 0), (0.42, 0.2), (0.46, 0.42), (0.94, 0.62), (1, 1)]),
     "flute": (0.025, 0.13, [(0.15, 0), (0.75, 0.2), (1, 0.5), (0.95, 1)]),
     "cone": (0.05, 0.055, [(0.08, 0), (0.38, 0.33), (0.7, 0.67), (1, 1)]),
 }
@@ -23,7 +28,18 @@ _BOWLS: dict[str, tuple[float, float, list[tuple[float, float]]]] = {
 
 _WINE_GLASSES = {
     "train": ("tulip", "balloon"),
-    "wide": ("tulip", "balloon", "goblet", "coupe", "port"),
+    "wide": (
+        "tulip",
+        "balloon",
+        "goblet",
+        "coupe",
+        "port",
+        "snifter",
+        "angular",
+        "sherry",
+        "hurricane",
+        "margarita",
+    ),
     "held_out": ("flute", "cone"),
 }
 
@@ -64,7 +80,9 @@ def wine_glass(rng: np.random.Generator, split: str) -> Thing:
     stray = 0.15 if split == "wide" else 0.08
     bowl_r = size * radius * rng.uniform(1 - stray, 1 + stray)
     bowl_h = size * depth * rng.uniform(1 - stray, 1 + stray)
-    stem_h = size * (rng.uniform(0.065, 0.1) if family != "goblet" else rng.uniform(0.03, 0.1))
+    short = family in ("goblet", "snifter", "hurricane")
+    stem_h = size * (rng.uniform(0.065, 0.1) if not short else rng.uniform(0.03, 0.1))
+    stem_r = rng.uniform(0.7, 2.0) if split == "wide" else 1.0
     cup_line = curve(np.array(shape), 16) * [bowl_r, bowl_h]
     foot_r = bowl_r * rng.uniform(0.85, 1.0) if family != "flute" else bowl_r * 1.25
     outer = np.concatenate(
@@ -74,8 +92,8 @@ def wine_glass(rng: np.random.Generator, split: str) -> Thing:
                 [foot_r, 0.0],
                 [foot_r, 0.002],
                 [foot_r * 0.3, 0.006],
-                [0.0042, 0.016],
-                [0.0036, stem_h * 0.6],
+                [0.0042 * stem_r, 0.016],
+                [0.0036 * stem_r, stem_h * 0.6],
                 [0.0045, stem_h],
             ],
             cup_line[1:] + np.array([0, stem_h]),

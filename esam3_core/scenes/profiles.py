@@ -1,50 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outlines of turned vessels, as families of control points. The splits share no family.
 
-A family: control points (r, z) from foot to rim in units of (rim or belly radius, height), the range of that radius in
-metres, and the range of height / (2 * radius). The wide split has those of the train split and more, and half of its
-vessels lie between two of them: what is learnt from few shapes does not carry over to others
-(docs/bundles/tabletop_fine.md, "Few shapes").
+A family (outlines.Family): control points (r, z) from foot to rim in units of (rim or belly radius, height), the range
+of that radius in metres, and the range of height / (2 * radius). The wide split has those of the train split and many
+more (profiles_wide.py), and half of its vessels lie between two of them: what is learnt from few shapes does not carry
+over to others (docs/bundles/tabletop_fine.md, "Few shapes").
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from esam3_core.scenes.meshes import FloatArray, curve
 from esam3_core.scenes.models import pick
+from esam3_core.scenes.outlines import CUP_R, GLASS_R, MUG_R, Family, between
+from esam3_core.scenes.profiles_wide import WIDE
 
-
-@dataclass(frozen=True)
-class Family:
-    """A family of outlines; `jitter` is how far each control radius may stray, as a fraction."""
-
-    points: tuple[tuple[float, float], ...]
-    radius: tuple[float, float]  # m
-    aspect: tuple[float, float]  # height / (2 * radius)
-    jitter: float = 0.04
-    facets: bool = False
-
-
-CUP_R, MUG_R, GLASS_R = (0.033, 0.046), (0.037, 0.049), (0.03, 0.04)
-
-FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
+_SPLITS: dict[str, dict[str, dict[str, Family]]] = {
     "cup": {
         "train": {
             "tapered": Family(((0.68, 0), (0.79, 0.35), (0.9, 0.7), (1, 1)), CUP_R, (1.0, 1.4)),
             "straight": Family(((0.95, 0), (0.97, 0.3), (0.98, 0.7), (1, 1)), CUP_R, (0.9, 1.3), 0.02),
             "rounded": Family(((0.55, 0), (0.85, 0.2), (0.97, 0.55), (1, 1)), CUP_R, (0.8, 1.1)),
             "barrel": Family(((0.75, 0), (0.98, 0.3), (1.02, 0.6), (0.92, 1)), CUP_R, (0.95, 1.25)),
-        },
-        "wide": {
-            "footed": Family(((0.66, 0), (0.52, 0.1), (0.92, 0.42), (1, 1)), CUP_R, (0.9, 1.3), 0.06),
-            "stepped": Family(((0.78, 0), (0.8, 0.46), (0.96, 0.54), (1, 1)), CUP_R, (1.0, 1.5)),
-            "hourglass": Family(((0.96, 0), (0.76, 0.45), (0.84, 0.75), (1, 1)), CUP_R, (1.1, 1.5)),
-            "tea": Family(((0.42, 0), (0.82, 0.25), (0.96, 0.6), (1, 1)), CUP_R, (0.6, 0.85), 0.06),
-            "egg": Family(((0.5, 0), (0.94, 0.3), (1.05, 0.65), (0.98, 1)), CUP_R, (0.85, 1.2), 0.06),
-            "tall": Family(((0.8, 0), (0.86, 0.3), (0.93, 0.7), (1, 1)), (0.032, 0.042), (1.4, 1.9)),
         },
         "held_out": {
             "flared": Family(((0.62, 0), (0.66, 0.4), (0.76, 0.75), (1, 1)), CUP_R, (1.0, 1.3), 0.02),
@@ -57,14 +34,6 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
             "tapered": Family(((0.74, 0), (0.84, 0.35), (0.92, 0.7), (1, 1)), MUG_R, (0.95, 1.25)),
             "tulip": Family(((0.65, 0), (0.92, 0.25), (0.97, 0.6), (1, 1)), MUG_R, (0.9, 1.2)),
         },
-        "wide": {
-            "low": Family(((0.9, 0), (0.97, 0.3), (0.99, 0.7), (1, 1)), (0.042, 0.055), (0.65, 0.95)),
-            "hourglass": Family(((0.96, 0), (0.85, 0.4), (0.88, 0.7), (1, 1)), MUG_R, (0.95, 1.35)),
-            "footed": Family(((0.76, 0), (0.68, 0.1), (0.97, 0.35), (1, 1)), MUG_R, (0.9, 1.25), 0.06),
-            "stepped": Family(((0.84, 0), (0.86, 0.3), (0.99, 0.38), (1, 1)), MUG_R, (0.95, 1.3), 0.03),
-            "lipped": Family(((0.86, 0), (0.87, 0.5), (0.89, 0.82), (1, 1)), MUG_R, (0.9, 1.3), 0.03),
-            "bucket": Family(((0.6, 0), (0.76, 0.35), (0.88, 0.7), (1, 1)), (0.042, 0.055), (0.7, 1.0)),
-        },
         "held_out": {
             "belly": Family(((0.72, 0), (1.02, 0.35), (0.98, 0.65), (0.86, 1)), MUG_R, (0.95, 1.2), 0.02),
             "cone": Family(((1.05, 0), (1, 0.35), (0.92, 0.7), (0.85, 1)), MUG_R, (1.0, 1.3), 0.02),
@@ -76,12 +45,6 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
             "wide": Family(((0.45, 0), (0.65, 0.2), (0.84, 0.55), (1, 1)), (0.07, 0.115), (0.26, 0.36)),
             "deep": Family(((0.5, 0), (0.88, 0.3), (0.98, 0.65), (1, 1)), (0.055, 0.09), (0.42, 0.55)),
         },
-        "wide": {
-            "footed": Family(((0.34, 0), (0.3, 0.14), (0.78, 0.42), (1, 1)), (0.06, 0.1), (0.36, 0.55), 0.06),
-            "straight": Family(((0.8, 0), (0.9, 0.3), (0.95, 0.7), (1, 1)), (0.055, 0.1), (0.28, 0.42)),
-            "shallow": Family(((0.4, 0), (0.74, 0.25), (0.92, 0.65), (1, 1)), (0.075, 0.12), (0.18, 0.28)),
-            "lipped": Family(((0.4, 0), (0.72, 0.35), (0.8, 0.78), (1, 1)), (0.06, 0.1), (0.32, 0.5), 0.05),
-        },
         "held_out": {
             "conical": Family(((0.35, 0), (0.56, 0.33), (0.78, 0.67), (1, 1)), (0.06, 0.1), (0.32, 0.45), 0.01),
             "closed": Family(((0.5, 0), (0.95, 0.35), (1.03, 0.65), (0.93, 1)), (0.06, 0.09), (0.4, 0.52), 0.02),
@@ -91,11 +54,6 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
         "train": {
             "rimmed": Family(((0.6, 0), (0.68, 0.5), (0.84, 0.8), (1, 1)), (0.075, 0.13), (0.06, 0.1), 0.02),
             "coupe": Family(((0.55, 0), (0.75, 0.2), (0.9, 0.5), (1, 1)), (0.075, 0.13), (0.07, 0.11), 0.02),
-        },
-        "wide": {
-            "flat": Family(((0.78, 0), (0.9, 0.3), (0.97, 0.7), (1, 1)), (0.075, 0.13), (0.05, 0.09), 0.03),
-            "soup": Family(((0.45, 0), (0.62, 0.5), (0.7, 0.8), (1, 1)), (0.085, 0.125), (0.1, 0.16), 0.03),
-            "saucer": Family(((0.4, 0), (0.55, 0.2), (0.82, 0.55), (1, 1)), (0.055, 0.085), (0.08, 0.14), 0.04),
         },
         "held_out": {
             "stepped": Family(((0.72, 0), (0.74, 0.85), (0.87, 0.9), (1, 1)), (0.08, 0.125), (0.06, 0.09), 0.01),
@@ -119,38 +77,6 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
                 ((0.6, 0), (0.52, 0.2), (0.5, 0.45), (0.62, 0.7), (0.8, 0.88), (1, 1)), (0.045, 0.075), (1.5, 2.0), 0.05
             ),
         },
-        "wide": {
-            "flask": Family(
-                ((0.8, 0), (1, 0.25), (0.88, 0.5), (0.32, 0.64), (0.28, 0.9), (0.36, 1)), (0.04, 0.07), (1.4, 2.2), 0.08
-            ),
-            "cylinder": Family(
-                ((0.9, 0), (0.95, 0.25), (0.97, 0.5), (0.98, 0.7), (0.99, 0.88), (1, 1)),
-                (0.03, 0.055),
-                (1.5, 2.6),
-                0.05,
-            ),
-            "globe": Family(
-                ((0.42, 0), (0.86, 0.2), (1, 0.5), (0.8, 0.78), (0.42, 0.92), (0.5, 1)),
-                (0.05, 0.085),
-                (0.9, 1.25),
-                0.06,
-            ),
-            "baluster": Family(
-                ((0.56, 0), (0.4, 0.14), (0.78, 0.42), (1, 0.66), (0.5, 0.88), (0.62, 1)),
-                (0.04, 0.07),
-                (1.4, 2.0),
-                0.06,
-            ),
-            "tulip": Family(
-                ((0.5, 0), (0.78, 0.15), (1, 0.45), (0.84, 0.74), (0.74, 0.9), (0.95, 1)),
-                (0.045, 0.075),
-                (1.1, 1.6),
-                0.06,
-            ),
-            "drop": Family(
-                ((0.8, 0), (1, 0.22), (0.8, 0.5), (0.5, 0.75), (0.32, 0.9), (0.3, 1)), (0.04, 0.07), (1.2, 1.9), 0.06
-            ),
-        },
         "held_out": {
             "gourd": Family(
                 ((0.7, 0), (1, 0.2), (0.62, 0.5), (0.68, 0.65), (0.45, 0.85), (0.5, 1)), (0.045, 0.07), (1.4, 1.8), 0.03
@@ -169,13 +95,6 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
             "lowball": Family(((0.88, 0), (0.94, 0.3), (0.97, 0.7), (1, 1)), (0.035, 0.043), (0.95, 1.2), 0.02),
             "conical": Family(((0.68, 0), (0.8, 0.35), (0.9, 0.7), (1, 1)), GLASS_R, (1.4, 2.0), 0.03),
         },
-        "wide": {
-            "barrel": Family(((0.8, 0), (0.97, 0.35), (1, 0.65), (0.9, 1)), GLASS_R, (1.1, 1.6), 0.04),
-            "footed": Family(((0.7, 0), (0.5, 0.08), (0.86, 0.35), (1, 1)), GLASS_R, (1.2, 1.8), 0.05),
-            "hourglass": Family(((0.92, 0), (0.78, 0.42), (0.86, 0.75), (1, 1)), GLASS_R, (1.4, 2.0), 0.04),
-            "tulip": Family(((0.7, 0), (0.98, 0.3), (0.95, 0.65), (0.88, 1)), GLASS_R, (1.2, 1.7), 0.05),
-            "shot": Family(((0.72, 0), (0.82, 0.3), (0.92, 0.7), (1, 1)), (0.022, 0.028), (1.0, 1.5), 0.03),
-        },
         "held_out": {
             "pilsner": Family(((0.6, 0), (0.66, 0.3), (0.84, 0.7), (1, 1)), GLASS_R, (1.8, 2.3), 0.02),
             "facetted": Family(((0.75, 0), (0.84, 0.35), (0.92, 0.7), (1, 1)), GLASS_R, (1.3, 1.7), 0.02, True),
@@ -191,32 +110,6 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
             ),
             "squat": Family(
                 ((0.95, 0), (1, 0.15), (1, 0.5), (0.9, 0.66), (0.45, 0.78), (0.4, 1)), (0.036, 0.046), (1.9, 2.4), 0.04
-            ),
-        },
-        "wide": {
-            "beer": Family(
-                ((0.98, 0), (1, 0.2), (1, 0.54), (0.8, 0.66), (0.46, 0.8), (0.4, 1)), (0.027, 0.033), (3.1, 3.8), 0.03
-            ),
-            "milk": Family(
-                ((0.95, 0), (1, 0.15), (1, 0.58), (0.8, 0.75), (0.6, 0.86), (0.62, 1)), (0.035, 0.046), (2.1, 2.8), 0.04
-            ),
-            "sport": Family(
-                ((0.9, 0), (1, 0.1), (1, 0.74), (0.88, 0.85), (0.6, 0.93), (0.55, 1)), (0.03, 0.04), (2.4, 3.4), 0.04
-            ),
-            "sauce": Family(
-                ((0.9, 0), (0.96, 0.28), (0.8, 0.58), (0.54, 0.78), (0.36, 0.9), (0.3, 1)),
-                (0.028, 0.038),
-                (2.5, 3.3),
-                0.05,
-            ),
-            "round": Family(
-                ((0.7, 0), (1, 0.25), (0.94, 0.5), (0.5, 0.7), (0.36, 0.85), (0.36, 1)),
-                (0.038, 0.055),
-                (1.6, 2.1),
-                0.05,
-            ),
-            "jar": Family(
-                ((0.98, 0), (1, 0.25), (1, 0.68), (0.95, 0.8), (0.72, 0.88), (0.7, 1)), (0.028, 0.045), (1.5, 2.1), 0.04
             ),
         },
         "held_out": {
@@ -239,18 +132,14 @@ FAMILIES: dict[str, dict[str, dict[str, Family]]] = {
             "drink": Family(((0.8, 0), (1, 0.05), (1, 0.9), (0.82, 1)), (0.03, 0.034), (1.7, 2.0), 0.01),
             "tin": Family(((1, 0), (1, 0.33), (1, 0.67), (1, 1)), (0.034, 0.044), (1.2, 1.6), 0.0),
         },
-        "wide": {
-            "beer": Family(((0.84, 0), (1, 0.06), (1, 0.92), (0.86, 1)), (0.031, 0.035), (1.95, 2.3), 0.01),
-            "high": Family(((1, 0), (1, 0.33), (1, 0.67), (1, 1)), (0.033, 0.042), (1.55, 2.1), 0.0),
-            "wide": Family(((1, 0), (1, 0.33), (1, 0.67), (1, 1)), (0.042, 0.055), (0.85, 1.2), 0.0),
-            "ribbed": Family(((1, 0), (0.97, 0.33), (1, 0.5), (0.97, 0.67), (1, 1)), (0.034, 0.046), (1.1, 1.7), 0.01),
-        },
         "held_out": {
             "slim": Family(((0.78, 0), (1, 0.045), (1, 0.9), (0.8, 1)), (0.025, 0.028), (2.3, 2.7), 0.0),
             "flat": Family(((1, 0), (1, 0.33), (1, 0.67), (1, 1)), (0.042, 0.05), (0.6, 0.8), 0.0),
         },
     },
 }
+
+FAMILIES = {kind: {**splits, "wide": WIDE[kind]} for kind, splits in _SPLITS.items()}
 """Kind -> split -> family name -> family."""
 
 
@@ -264,23 +153,3 @@ def family_of(rng: np.random.Generator, kind: str, split: str) -> tuple[str, Fam
     if split != "wide" or rng.random() >= BETWEEN:
         return name, families[name]
     return name, between(families[name], families[pick(rng, list(families))], rng.random())
-
-
-def between(one: Family, other: Family, share: float) -> Family:
-    """A family of which every number is a share of the way from one to the other, of equal facets."""
-    heights = sorted({z for family in (one, other) for _, z in family.points})
-    radii = [np.interp(heights, *np.array(family.points).T[::-1]) for family in (one, other)]
-    mixed = radii[0] + share * (radii[1] - radii[0])
-    numbers = [(*family.radius, *family.aspect, family.jitter) for family in (one, other)]
-    low, high, short, long, jitter = (a + share * (b - a) for a, b in zip(*numbers, strict=True))
-    return Family(tuple(zip(mixed.tolist(), heights, strict=True)), (low, high), (short, long), jitter, one.facets)
-
-
-def outline(rng: np.random.Generator, family: Family, samples: int = 22) -> tuple[FloatArray, float, float]:
-    """Draw one outline: points (r, z) [samples, 2] in metres from foot to rim, its unit radius and its height."""
-    radius = rng.uniform(*family.radius) * float(rng.choice([0.8, 1.0, 1.0, 1.0, 1.25]))
-    height = 2 * radius * rng.uniform(*family.aspect)
-    points = np.array(family.points)
-    points[:, 0] *= 1 + rng.uniform(-family.jitter, family.jitter, len(points))
-    shaped = curve(points, samples)
-    return np.maximum(shaped, [[0.05, 0.0]]) * [[radius, height]], radius, height

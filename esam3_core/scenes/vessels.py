@@ -8,7 +8,8 @@ import numpy as np
 from esam3_core.scenes import colours
 from esam3_core.scenes.meshes import FloatArray, Mesh, curve, lathe, sweep
 from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted, surface_of
-from esam3_core.scenes.profiles import family_of, outline
+from esam3_core.scenes.outlines import outline
+from esam3_core.scenes.profiles import family_of
 
 _CUP_MATERIALS = {"ceramic": 4.0, "plastic": 3.0, "paper": 3.0, "metal": 1.0, "wooden": 0.4}
 
@@ -113,6 +114,24 @@ def handle(rng: np.random.Generator, profile: FloatArray, split: str) -> Mesh:
             (out, mid + 0.1 * height),
             (out * 0.97, mid - 0.08 * height),
             (out * 0.9, low + 0.06 * height),
+        ]
+    elif wide and shape < 0.72:  # a small ring near the rim
+        out = r_high + height * rng.uniform(0.2, 0.3)
+        drop = 0.36 * height
+        points = [
+            (r_high - 0.002, high),
+            ((2 * out + r_high) / 3, high),
+            (out, high - drop / 2),
+            ((2 * out + r_high) / 3, high - drop),
+            (r_high - 0.004, high - drop),
+        ]
+    elif wide and shape < 0.8:  # a bow that rises above the rim
+        points = [
+            (r_high - 0.002, high),
+            ((out + r_high) / 2, high + 0.22 * height),
+            (out, high + 0.08 * height),
+            (out * 0.97, mid),
+            (r_low - 0.002, low),
         ]
     else:  # a round loop
         points = [

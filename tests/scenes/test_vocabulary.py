@@ -13,7 +13,8 @@ from esam3_core.scenes import vocabulary
 from esam3_core.scenes.catalogue import MAKERS, make
 from esam3_core.scenes.colours import named
 from esam3_core.scenes.distractors import DISTRACTORS
-from esam3_core.scenes.profiles import FAMILIES, between
+from esam3_core.scenes.outlines import between
+from esam3_core.scenes.profiles import FAMILIES
 from esam3_core.scenes.textures import SURFACES
 from esam3_core.scenes.truth import adjectives, phrases_of
 
