@@ -24,7 +24,7 @@ from esam3_core.nn.student import Student
 DIGITS = 4  # of a cgF1 that count
 MOST_FALSE = 0.05  # share of the pairs without an instance in which something may be found: cgF1 alone allows 15 %
 SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
-
+UNCHANGED = (1.0, 1.0, 0.0, 0.0)  # the adjustment that changes nothing, in the order of Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def fit_shifts(answers: dict[tuple[float, float], Answers]) -> Calibration:
     """Of the adjustments with few enough false positives the one with the best cgF1 at a score of 0.5; of equally good
     ones, that which changes the student least.
 
-    A student that none makes better stays as it is.
+    A student that is right often enough and that none makes better stays as it is.
     """
     before = cg_f1(answers[1.0, 1.0], 0.0, 0.0)
     choices = [(float(q), float(p)) for q, p in product(SHIFTS, SHIFTS)]
@@ -54,9 +54,8 @@ def fit_shifts(answers: dict[tuple[float, float], Answers]) -> Calibration:
     least = max(MOST_FALSE, min(false.values()))
     values = {o: round(cg_f1(answers[o[:2]], *o[2:]), DIGITS) for o in options if false[o] <= least}
     chosen = max(values, key=lambda option: (values[option], *_change(option)))
-    if values[chosen] <= round(before, DIGITS):
+    if chosen == UNCHANGED:
         logger.warning("calibration changes nothing: no adjustment of the scores is better than a cgF1 of %.4f", before)
-        return Calibration(1.0, 1.0, 0.0, 0.0, before, before)
     return Calibration(*chosen, before, values[chosen])
 
 

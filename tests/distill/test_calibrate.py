@@ -55,6 +55,18 @@ def test_no_more_than_one_denial_in_twenty_is_given_up_for_what_is_found() -> No
     assert not kept[[0, 1, 3, 5]].any() and kept[2::2].all()
 
 
+def test_a_student_with_too_many_false_positives_does_not_stay_as_it_is() -> None:
+    """It finds everything, and something in three of fifty pictures that lack it: the best cgF1, but too often."""
+    answers = Answers(np.full((100, 1), 3.0), np.full(100, 3.0), np.zeros((100, 1)), np.tile([1, 0], 50))
+    answers.right[::2] = 1
+    answers.logits[1::2] = -4.0
+    answers.logits[:8] = 1.0
+    answers.logits[7] = -4.0
+    found = fit_shifts({(1.0, 1.0): answers})
+    assert found.cg_f1_after < found.cg_f1_before
+    assert not scored(answers, found.query, found.presence)[[1, 3, 5]].any()
+
+
 def test_a_presence_that_denies_everything_is_lifted() -> None:
     answers = unsure_answers()
     answers.logits += 4.0
