@@ -11,27 +11,31 @@ CLOSURES = {"screw": 5.0, "cup": 1.5, "sport": 1.0, "pump": 1.0, "stopper": 0.7,
 """Closure -> how often the wide split draws it; the other splits have screw caps only."""
 
 
+_OUTLINES: dict[str, list[tuple[float, float]]] = {
+    "screw": [(1.15, 0), (1.15, 0.92), (1, 1), (0, 1)],
+    "cup": [(1.3, 0), (1.22, 0.95), (1.1, 1), (0, 1)],  # as a thermos wears it
+    "dome": [(1.2, 0), (1.15, 0.5), (0.8, 0.88), (0, 1)],
+    "sport": [(1.15, 0), (1.15, 0.5), (0.45, 0.6), (0.45, 0.9), (0.6, 0.92), (0.55, 1), (0, 1)],
+    "stopper": [(0.85, 0), (0.95, 0.5), (1.4, 0.6), (1.3, 1), (0, 1)],
+}
+"""Turned closure -> its outline (r, z) in units of the neck's radius and its own height."""
+
+_TALLER = {"cup": (1.5, 2.5), "dome": (1.2, 1.8), "sport": (1.4, 2.0), "stopper": (1.0, 1.6)}
+"""Closure -> least and largest height in those of a screw cap."""
+
+_SUNK = {"screw": 0.7, "cup": 0.7, "dome": 0.7}
+"""Closure -> share of its height that is below the neck's end."""
+
+
 def closure(rng: np.random.Generator, neck: float, height: float, family: str) -> tuple[Mesh, float]:
     """A closure for a neck of this radius that ends at this height, m; and its own height, m."""
     tall = height * rng.uniform(0.05, 0.09)
-    if family == "screw":
-        line = [[neck * 1.15, 0], [neck * 1.15, tall * 0.92], [neck, tall], [0, tall]]
-    elif family == "cup":  # as wide as a thermos wears it
-        tall *= rng.uniform(1.5, 2.5)
-        line = [[neck * 1.3, 0], [neck * 1.22, tall * 0.95], [neck * 1.1, tall], [0, tall]]
-    elif family == "dome":
-        tall *= rng.uniform(1.2, 1.8)
-        line = [[neck * 1.2, 0], [neck * 1.15, tall * 0.5], [neck * 0.8, tall * 0.88], [0, tall]]
-    elif family == "sport":
-        tall *= rng.uniform(1.4, 2.0)
-        line = [[neck * 1.15, 0], [neck * 1.15, tall * 0.5], [neck * 0.45, tall * 0.6]]
-        line += [[neck * 0.45, tall * 0.9], [neck * 0.6, tall * 0.92], [neck * 0.55, tall], [0, tall]]
-    elif family == "stopper":
-        tall *= rng.uniform(1.0, 1.6)
-        line = [[neck * 0.85, 0], [neck * 0.95, tall * 0.5], [neck * 1.4, tall * 0.6], [neck * 1.3, tall], [0, tall]]
-    else:
+    if family == "pump":
         return _pump(rng, neck, height, tall)
-    return lathe(line, 24).moved((0, 0, height - tall * 0.7 * (family in ("screw", "cup", "dome")))), tall
+    if family in _TALLER:
+        tall *= rng.uniform(*_TALLER[family])
+    cap = lathe(np.array(_OUTLINES[family]) * [neck, tall], 24)
+    return cap.moved((0, 0, height - tall * _SUNK.get(family, 0.0))), tall
 
 
 def _pump(rng: np.random.Generator, neck: float, height: float, tall: float) -> tuple[Mesh, float]:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from esam3_core.scenes import colours
 from esam3_core.scenes.meshes import FloatArray, curve, lathe, sweep
 from esam3_core.scenes.models import Collider, Finish, Look, Part, Thing, painted, pick, surface_of
 from esam3_core.scenes.patterns import skin
+
+Marks = NDArray[np.bool_]  # [rows, columns] of a picture
 
 
 def _sphere_line(radius: float, samples: int = 18) -> FloatArray:
@@ -20,34 +25,48 @@ _WIDE_BALLS = {"smooth": 4.0, "bands": 2.0, "halves": 1.0, "patches": 2.0, "egg"
 """Family of ball -> how often the wide split draws it."""
 
 
-def _patches(rng: np.random.Generator, finish: Finish) -> Look:
-    """Round patches of a second colour at the twelve corners of an icosahedron, as a football has them."""
+def _bands(rng: np.random.Generator) -> Marks:
+    """About the ball's axis, as gores run from pole to pole."""
+    rows = np.arange(64) * int(rng.integers(2, 5)) / 64 % 1 < rng.uniform(0.2, 0.6)
+    return np.broadcast_to(rows[:, None], (64, 256))
+
+
+def _halves(rng: np.random.Generator) -> Marks:
+    return np.broadcast_to(np.arange(64)[:, None] < 32, (64, 256))
+
+
+def _patches(rng: np.random.Generator) -> Marks:
+    """Round, at the twelve corners of an icosahedron, as a football has them."""
     v, u = np.meshgrid(np.linspace(np.pi / 2, -np.pi / 2, 96), np.linspace(0, 2 * np.pi, 192), indexing="ij")
     texel = np.stack([np.cos(v) * np.cos(u), np.cos(v) * np.sin(u), np.sin(v)], -1)  # [96, 192, 3]
     golden = (1 + 5**0.5) / 2
     corners = [np.roll((0, a, b * golden), k) for k in range(3) for a in (-1, 1) for b in (-1, 1)]
-    near = (texel @ np.array(corners).T).max(-1) / np.hypot(1, golden) > np.cos(rng.uniform(0.22, 0.4))
-    return Look.of("plastic", texture=colours.to_bytes(np.where(near[..., None], finish.accent, finish.rgb)))
+    near = (texel @ np.array(corners).T).max(-1) / np.hypot(1, golden)
+    return np.asarray(near > np.cos(rng.uniform(0.22, 0.4)))
+
+
+def _gores(rng: np.random.Generator) -> Marks:
+    columns = np.arange(256) * int(rng.integers(4, 8)) / 256 % 1 < 0.33
+    return np.broadcast_to(columns[None], (64, 256))
+
+
+_MARKS: dict[str, Callable[[np.random.Generator], Marks]] = {
+    "bands": _bands,
+    "halves": _halves,
+    "patches": _patches,
+    "gores": _gores,
+}
+"""Family of ball -> where its picture has the second colour; the others have a surface as other things have."""
 
 
 def ball(rng: np.random.Generator, split: str) -> Thing:
-    """A toy ball, plain or patterned, in the wide split also in bands; the held-out split has gores."""
+    """A toy ball, plain or patterned, in the wide split also marked or an egg; the held-out split has gores."""
     finish = painted(rng, "ball", split, {"plastic": 1}, 0.4)
     radius = rng.uniform(0.025, 0.06)
     family = {"train": "smooth", "held_out": "gores"}.get(split) or pick(rng, _WIDE_BALLS)
     look = surface_of(rng, finish)
-    if family in ("bands", "halves"):  # about its axis, as gores run from pole to pole
-        turns = int(rng.integers(2, 5)) if family == "bands" else 1
-        rows = np.arange(64) * turns / 64 % 1 < (rng.uniform(0.2, 0.6) if family == "bands" else 0.5)
-        picture = np.where(rows[:, None, None], finish.accent, finish.rgb) * np.ones((1, 256, 1))
-        look = Look.of("plastic", texture=colours.to_bytes(picture))
-        finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
-    if family == "patches":
-        look = _patches(rng, finish)
-        finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
-    if family == "gores":
-        columns = np.arange(256) * int(rng.integers(4, 8)) / 256 % 1 < 0.33
-        picture = np.where(columns[None, :, None], finish.accent, finish.rgb) * np.ones((64, 1, 1))
+    if family in _MARKS:
+        picture = np.where(_MARKS[family](rng)[..., None], finish.accent, finish.rgb)
         look = Look.of("plastic", texture=colours.to_bytes(picture))
         finish = Finish(finish.rgb, finish.accent, "plastic", finish.colour, finish.accent_colour or "white")
     squash = rng.uniform(0.62, 0.85) if family == "egg" else 1.0

@@ -26,21 +26,11 @@ _BOWLS: dict[str, tuple[float, float, list[tuple[float, float]]]] = {
 """Family of wine glass -> radius and depth of its bowl, m, and its outline (r, z) in units of these."""
 
 
+_HELD_OUT = ("flute", "cone")
 _WINE_GLASSES = {
     "train": ("tulip", "balloon"),
-    "wide": (
-        "tulip",
-        "balloon",
-        "goblet",
-        "coupe",
-        "port",
-        "snifter",
-        "angular",
-        "sherry",
-        "hurricane",
-        "margarita",
-    ),
-    "held_out": ("flute", "cone"),
+    "wide": tuple(family for family in _BOWLS if family not in _HELD_OUT),
+    "held_out": _HELD_OUT,
 }
 
 
