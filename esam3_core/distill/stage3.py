@@ -115,6 +115,7 @@ class Stage3(Stage):
             tuple(source.weight for source in config.sources),
             config.shown_share,
             config.student.memory.exemplars,
+            config.contrast,
         )
         return Batches(sources, cuts, negative_nouns(), self.tokenizer, recipe, config.seed, first)
 

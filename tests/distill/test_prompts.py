@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,6 +54,20 @@ def test_true_and_false_phrases_are_both_asked(seed: int) -> None:
     prompts = choose_prompts(scene(), 4, OTHERS, np.random.default_rng(seed))
     assert len(prompts) == 4
     assert any(prompt.hits for prompt in prompts) and any(not prompt.hits for prompt in prompts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 100_000), count=st.integers(1, 5))
+def test_a_right_and_a_wrong_adjective_of_one_noun_are_asked_first(seed: int, count: int) -> None:
+    wrong = {"striped": "zigzag bowl", "red": "green mug", "blue": "green mug"}
+    sample = replace(scene(), absent=("vase", *wrong.values(), "green cup", "dotted mug"))
+    prompts = choose_prompts(sample, count, OTHERS, np.random.default_rng(seed), contrast=1.0)
+    phrases = [prompt.phrase for prompt in prompts]
+    assert len(set(phrases)) == len(phrases) == count
+    adjective, noun = phrases[0].split()
+    assert adjective in wrong and prompts[0].hits == tuple(truth(sample, phrases[0]) or ())
+    assert count == 1 or phrases[1] == wrong[adjective].replace("mug", noun)
+    assert all(list(prompt.hits) == truth(sample, prompt.phrase) for prompt in prompts if prompt.phrase not in OTHERS)
 
 
 @given(st.integers(0, 100_000))
