@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,11 @@ ADDED = ("memory.", "exemplar_encoder.", "refiner.")
 UNUSED = ("text_encoder.sentence.", "num_batches_tracked")  # parts of the names of weights that no graph needs
 
 
-def bundle_student(bundle: Bundle) -> Student:
-    """The student that a bundle was made from, in evaluation mode; raises as `load_weights` does."""
-    student = Student(bundle.student).eval()
+def bundle_student(bundle: Bundle, refiner: bool = True) -> Student:
+    """The student that a bundle was made from, in evaluation mode, if wanted without its refiner; raises as
+    `load_weights` does."""
+    config = bundle.student if refiner else replace(bundle.student, refiner=False)
+    student = Student(config).eval()
     load_weights(student, bundle.folder)
     return student
 
@@ -78,7 +81,8 @@ def _take(student: Student, found: Mapping[str, Tensor], needed: Sequence[str], 
         raise ValueError(
             f"{folder} does not give {len(wrong)} weights of this student (first {wrong[0]}): "
             "use the student section of its student.yaml; bundles of RepViT students, whose branches are merged, and "
-            "of older versions cannot be trained further: start from the checkpoint"
+            "of older versions cannot be trained further: start from the checkpoint; if only the refiner does not fit, "
+            "renew the bundle with that of another one (`esam3 export OLD --refiner tabletop --out NEW`)"
         )
     student.load_state_dict({name: found[name] for name in needed}, strict=False)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from torch.nn import functional as F
 
 from esam3_core.config_refiner import RefinerConfig
 from esam3_core.deploy.export import is_bundle
-from esam3_core.deploy.weights import graph_weights
+from esam3_core.deploy.weights import UNUSED, graph_weights
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.refiner_batches import MaskBatch, RefinerBatches
 from esam3_core.distill.refiner_masks import RoughMasks, rough_masks
 from esam3_core.distill.stage import Stage
-from esam3_core.nn.refiner import LoneRefiner
+from esam3_core.nn.refiner import LoneRefiner, Refiner
 from esam3_core.runtime.bundle import REFINER_GRAPH, Bundle
 from esam3_core.runtime.student import Student as Runtime
 
@@ -109,6 +110,7 @@ def refiner_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is of another shape, that of an older version.
     """
     if (folder / CHECKPOINT).is_file():
         weights = load_checkpoint(folder / CHECKPOINT)["average"]
@@ -122,7 +124,14 @@ def refiner_weights(folder: Path) -> dict[str, Tensor]:
             f"no refiner in {folder}: name a run of `esam3 distill refiner CONFIG --out FOLDER`, or a bundle that "
             "has one"
         )
+    if _shapes(found) != _shapes(Refiner().state_dict()):
+        raise ValueError(f"the refiner in {folder} is of an older version: take that of a shipped bundle, or train one")
     return found
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Of all that a graph keeps."""
+    return {name: value.shape for name, value in weights.items() if not any(part in name for part in UNUSED)}
 
 
 def soft_iou(share: Tensor, truth: Tensor) -> Tensor:

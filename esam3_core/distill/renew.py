@@ -43,7 +43,8 @@ def renew(
     """
     check_place(out)
     bundle = Bundle.load(folder)
-    student = bundle_student(bundle)
+    # A refiner that is replaced need not be readable: it may be of an older shape.
+    student = bundle_student(bundle, refiner=refiner is None)
     provenance: dict[str, Any] = dict(bundle.provenance)
     if memory is not None:
         student, provenance["memory"] = with_memory(student, memory)

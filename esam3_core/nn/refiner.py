@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from esam3_core.nn.neck import ConvNorm, double
 
-WIDTHS = (32, 48, 64)  # channels at strides 2, 4 and 8 of the crop
+WIDTHS = (32, 48, 64, 96)  # channels at strides 2, 4, 8 and 16 of the crop
 SCALE = 4.0  # logit of the given mask that is one for the network
 KEPT = 0.5  # share of the given logits from which the network's correction starts
 MEAN, DEVIATION = 115.0, 60.0  # of the crops' pixels, about
@@ -31,10 +31,13 @@ class Refiner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        fine, middle, coarse = WIDTHS
+        fine, middle, coarse, whole = WIDTHS
         self.enter = nn.Sequential(Block(4 * 4, fine), Block(fine, fine))
         self.down4 = nn.Sequential(Block(fine, middle, 2), Block(middle, middle))
         self.down8 = nn.Sequential(Block(middle, coarse, 2), Block(coarse, coarse), Block(coarse, coarse))
+        self.down16 = nn.Sequential(Block(coarse, whole, 2), Block(whole, whole), Block(whole, whole))
+        self.up8 = nn.Conv2d(whole, coarse, 1)
+        self.mix8 = nn.Sequential(Block(coarse, coarse), Block(coarse, coarse))
         self.up4 = nn.Conv2d(coarse, middle, 1)
         self.mix4 = Block(middle, middle)
         self.up2 = nn.Conv2d(middle, fine, 1)
@@ -48,7 +51,9 @@ class Refiner(nn.Module):
         x2 = self.enter(F.pixel_unshuffle(torch.cat([picture, given / SCALE], 1), 2))  # [T, fine, R/2, R/2]
         x4 = self.down4(x2)
         x8 = self.down8(x4)
-        y4 = self.mix4(double(self.up4(x8)) + x4)
+        x16 = self.down16(x8)
+        y8 = self.mix8(double(self.up8(x16)) + x8)
+        y4 = self.mix4(double(self.up4(y8)) + x4)
         y2 = self.mix2(double(self.up2(y4)) + x2)
         return (KEPT * given + F.pixel_shuffle(self.leave(y2), 2))[:, 0]
 
