@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,20 +69,21 @@ def choose_prompts(
 def _contrast(sample: Sample, rng: np.random.Generator) -> list[tuple[str, tuple[int, ...]]]:
     """A noun with a pattern or a colour that is right, and with one that is wrong if the labels know one; none where
     nothing has either. Patterns, which few things have, are as likely as colours."""
-    said = {p for label in sample.labels for p in label.phrases}
-    kinds = [kind for kind in (PATTERNS, tuple(COLOURS)) if any(_names(kind, p) and truth(sample, p) for p in said)]
+    said = sorted({p for label in sample.labels for p in label.phrases})
+    right = {phrase: tuple(hits) for phrase in said if (hits := truth(sample, phrase))}
+    kinds = [kind for kind in (PATTERNS, COLOURS) if any(_names(kind, phrase) for phrase in right)]
     if not kinds:
         return []
     kind = kinds[rng.integers(len(kinds))]
-    right = sorted(p for p in said if _names(kind, p) and truth(sample, p))
-    phrase = right[rng.integers(len(right))]
+    phrases = [phrase for phrase in right if _names(kind, phrase)]
+    phrase = phrases[rng.integers(len(phrases))]
     denied = sorted(p for p in sample.absent if _names(kind, p) and truth(sample, p) == [])
     denied = [p for p in denied if noun_of(p) == noun_of(phrase)] or denied
-    chosen = [(phrase, tuple(truth(sample, phrase) or ()))]
-    return chosen + ([(denied[rng.integers(len(denied))], ())] if denied else [])
+    wrong = [(denied[rng.integers(len(denied))], ())] if denied else []
+    return [(phrase, right[phrase]), *wrong]
 
 
-def _names(kind: tuple[str, ...], phrase: str) -> bool:
+def _names(kind: Container[str], phrase: str) -> bool:
     return phrase.split()[0] in kind
 
 
