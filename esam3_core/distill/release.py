@@ -119,7 +119,8 @@ def _memory_of_run(folder: Path) -> Remembered:
 def _memory_of_bundle(folder: Path) -> Remembered:
     bundle = Bundle.load(folder)
     bundle.graph("propagator")  # raises BundleError
-    return bundle.student.memory, bundle_student(bundle, refiner=False).state_dict(), dict(bundle.provenance.get("memory") or {})
+    student = bundle_student(bundle, refiner=False)
+    return bundle.student.memory, student.state_dict(), dict(bundle.provenance.get("memory") or {})
 
 
 def with_refiner(student: Student, folder: Path) -> tuple[Student, dict[str, Any]]:
