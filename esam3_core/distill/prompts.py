@@ -84,7 +84,8 @@ def _contrast(sample: Sample, rng: np.random.Generator) -> list[tuple[str, tuple
 
 
 def _names(kind: Container[str], phrase: str) -> bool:
-    return phrase.split()[0] in kind
+    """Whether an adjective of this kind stands in front of the noun; "orange" alone is a fruit."""
+    return phrase != noun_of(phrase) and phrase.split()[0] in kind
 
 
 def _true_phrases(

@@ -71,6 +71,16 @@ def test_a_right_and_a_wrong_adjective_of_one_noun_are_asked_first(seed: int, co
 
 
 @given(st.integers(0, 100_000))
+def test_an_orange_is_no_colour(seed: int) -> None:
+    masks = np.ones((1, 4, 4), np.uint8)
+    fruit = Sample(np.zeros((4, 4, 3), np.uint8), masks, [Label(frozenset({"orange"}))], absent=("red cup",))
+    usual = np.random.default_rng(seed)
+    usual.random()  # whether to ask for adjectives
+    asked = choose_prompts(fruit, 3, OTHERS, np.random.default_rng(seed), contrast=1.0)
+    assert asked == choose_prompts(fruit, 3, OTHERS, usual)
+
+
+@given(st.integers(0, 100_000))
 def test_a_noun_outside_the_vocabulary_that_names_part_of_a_label_is_not_denied(seed: int) -> None:
     prompts = choose_prompts(scene(), 6, ["mug tree"], np.random.default_rng(seed))
     assert "mug tree" not in {prompt.phrase for prompt in prompts}
