@@ -90,10 +90,18 @@ class DetectorConfig:
     mask_threshold: float = 0.5  # 0..1, probability from which a pixel is in a mask, of tracks too
     min_area: int = 64  # pixels of the camera image
     duplicate_iou: float = 0.6  # of two masks of one concept that overlap more, the better stays
+    falloff: float = 0.0  # of what a mask's logit lacks to its concept's best one, how often it is taken off once more
     refine: bool = True  # show refined masks, of tracks too, where the bundle has a refiner
 
     def __post_init__(self) -> None:
-        check_ranges(self, score_threshold=(0, 1), mask_threshold=(0, 1), min_area=(0, 10**9), duplicate_iou=(0, 1))
+        check_ranges(
+            self,
+            score_threshold=(0, 1),
+            mask_threshold=(0, 1),
+            min_area=(0, 10**9),
+            duplicate_iou=(0, 1),
+            falloff=(0, 100),
+        )
 
 
 @dataclass(frozen=True)

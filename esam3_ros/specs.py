@@ -61,6 +61,13 @@ TRACKER = (
         RUNNING,
         (0, 1),
     ),
+    Spec(
+        DetectorConfig,
+        "falloff",
+        "of what a mask's logit lacks to its concept's best one, how often it is taken off once more",
+        RUNNING,
+        (0, 100),
+    ),
     Spec(DetectorConfig, "refine", "show refined masks, where the bundle has a refiner", RUNNING),
     Spec(TrackerConfig, "match_iou", "mask IoU from which a detection continues a track, 0..1", RUNNING, (0, 1)),
     Spec(TrackerConfig, "keep_share", "of score_threshold: detections from it on continue tracks", RUNNING, (0, 1)),

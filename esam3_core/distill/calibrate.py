@@ -2,10 +2,12 @@
 """Adjust a trained student's scores so that 0.5 is the right threshold: good cgF1, and few false positives.
 
 Focal losses leave a student unsure of itself, and a decoder that has seen few pictures corrects its proposals for the
-worse. Four numbers are chosen on pictures the student never trained on, and end up inside the exported graph: how much
+worse. Five numbers are chosen on pictures the student never trained on. Four end up inside the exported graph: how much
 the proposals' logits count beside the alignment, how much of the decoder's correction counts, and what is added to
-every query's logit and to the presence logit. (A slope for presence was tried: where most is found it makes a third
-fewer false positives, with few of them it gains nothing, and AP@50 falls by four points.)
+every query's logit and to the presence logit. The fifth, the `falloff` of the bundle's detector, lets "is it there"
+and "is there another one" have thresholds of their own: the best query alone answers the first. (A slope for presence
+was tried: where most is found it makes a third fewer false positives, with few of them it gains nothing, and AP@50
+falls by four points.)
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from torch import nn
 
 from esam3_core.distill.calibration_answers import Answers, weigh
 from esam3_core.nn.student import Student
+from esam3_core.runtime.detector import fall_off
 
 DIGITS = 4  # of a cgF1 that count
-MOST_FALSE = 0.05  # share of the pairs without an instance in which something may be found: cgF1 alone allows 15 %
+MOST_FALSE = 0.06  # share of the pairs without an instance in which something may be found: cgF1 alone allows 8 %
 SHIFTS = np.arange(-4.0, 4.01, 0.25)  # candidates for both logits
-UNCHANGED = (1.0, 1.0, 0.0, 0.0)  # the adjustment that changes nothing, in the order of Calibration
+FALLOFFS = (0.0, 0.25, 0.5, 0.75, 1.0)  # candidates
+UNCHANGED = (1.0, 1.0, 0.0, 0.0, 0.0)  # the adjustment that changes nothing, in the order of Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ class Calibration:
     correction: float  # share of the decoder's correction that counts
     query: float
     presence: float
+    falloff: float  # of DetectorConfig
     cg_f1_before: float
     cg_f1_after: float
 
@@ -48,26 +53,31 @@ def fit_shifts(answers: dict[tuple[float, float], Answers]) -> Calibration:
     A student that is right often enough and that none makes better stays as it is.
     """
     before = cg_f1(answers[1.0, 1.0], 0.0, 0.0)
-    choices = [(float(q), float(p)) for q, p in product(SHIFTS, SHIFTS)]
-    options = [(*weights, *choice) for weights in answers for choice in choices]
-    false = {option: false_share(answers[option[:2]], *option[2:]) for option in options}
+    options = [
+        (*weights, float(query), float(presence), falloff)
+        for weights, query, presence, falloff in product(answers, SHIFTS, SHIFTS, FALLOFFS)
+    ]
+    # The falloff has no say in what is found at all.
+    false = {o: false_share(answers[o[:2]], *o[2:]) for o in {option[:4] for option in options}}
     least = max(MOST_FALSE, min(false.values()))
-    values = {o: round(cg_f1(answers[o[:2]], *o[2:]), DIGITS) for o in options if false[o] <= least}
+    values = {o: round(cg_f1(answers[o[:2]], *o[2:]), DIGITS) for o in options if false[o[:4]] <= least}
     chosen = max(values, key=lambda option: (values[option], *_change(option)))
     if chosen == UNCHANGED:
         logger.warning("calibration changes nothing: no adjustment of the scores is better than a cgF1 of %.4f", before)
-    return Calibration(*chosen, before, values[chosen])
+    dense, correction, query, presence, falloff = chosen
+    return Calibration(dense, correction, query, presence, falloff, before, values[chosen])
 
 
 def _change(option: tuple[float, ...]) -> tuple[float, ...]:
-    """How little (weight of proposals, share of correction, shifts of queries and presence) change a student."""
-    dense, correction, query, presence = option
-    return -abs(query) - abs(presence), -abs(dense - 1), correction
+    """How little (weight of proposals, share of correction, shifts of queries and presence, falloff) change a
+    student."""
+    dense, correction, query, presence, falloff = option
+    return -abs(query) - abs(presence), -abs(dense - 1), correction, -falloff
 
 
-def scored(answers: Answers, query: float, presence: float) -> np.ndarray:
+def scored(answers: Answers, query: float, presence: float, falloff: float = 0.0) -> np.ndarray:
     """Which queries score 0.5 or more once the logits are shifted: bool [C, Q]."""
-    scores = _sigmoid(answers.logits + query) * _sigmoid(answers.presence + presence)[:, None]
+    scores = _sigmoid(fall_off(answers.logits, falloff) + query) * _sigmoid(answers.presence + presence)[:, None]
     return np.asarray(scores >= 0.5)
 
 
@@ -77,19 +87,19 @@ def false_share(answers: Answers, query: float, presence: float) -> float:
     return float(np.asarray(found.any(1)).mean()) if len(found) else 0.0
 
 
-def cg_f1(answers: Answers, query: float, presence: float) -> float:
+def cg_f1(answers: Answers, query: float, presence: float, falloff: float = 0.0) -> float:
     """cgF1, 0..1, of queries that score 0.5 or more once the logits are shifted (official rule).
 
-    How well masks are found where the concept is, mean F1 of those pairs, times how well "found something" tells where
-    it is: counted as one F1 over all pairs, the many pairs without an instance would make the student say nothing.
+    How well masks are found where the concept is, one F1 over the instances of all these pairs, times how well "found
+    something" tells where it is.
     """
-    kept = scored(answers, query, presence)
+    kept = scored(answers, query, presence, falloff)
     there, found = answers.truths > 0, np.asarray(kept.any(1))
     if not there.any():
         return 0.0
-    hits = (kept * answers.right)[there].sum(1)
-    f1 = (2 * hits / (kept[there].sum(1) + answers.truths[there])).mean()
-    return float(f1 * _correlation(there, found))
+    hits = float((kept * answers.right)[there].sum())
+    f1 = 2 * hits / float(kept[there].sum() + answers.truths[there].sum())
+    return f1 * _correlation(there, found)
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -29,10 +29,11 @@ from esam3_core.nn.student import Student
 from esam3_core.nn.text import pad_mask
 from esam3_core.scenes.vocabulary import NOUNS
 
-QUESTIONS = 6  # of each picture
+QUESTIONS = 10  # of each picture
 DROPPED = -50.0  # logit of a duplicate
 DENSE = (1.0, 1.5, 2.0, 3.0)  # candidates for the weight of the proposals' logits
 CORRECTIONS = (0.0, 0.5, 1.0)  # candidates for that of the decoder's
+Weights = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass
@@ -51,13 +52,14 @@ def collect(
     tokenizer: Path,
     sources: Sequence[tuple[Source, int]],
     size: int,
-    weights: tuple[tuple[float, ...], tuple[float, ...]] = (DENSE, CORRECTIONS),
+    weights: Weights = (DENSE, CORRECTIONS),
     level: float = 0.0,
 ) -> dict[tuple[float, float], Answers]:
     """Ask about pictures, undisturbed, at S = `size`.
 
     Args:
         sources: each with the number of its pictures to ask about.
+        weights: candidates for that of the proposals' logits, and for that of the decoder's.
         level: mask logit above which a pixel is in a mask.
 
     Returns:

@@ -116,9 +116,8 @@ def run_export(arguments: argparse.Namespace) -> int:
     memory, refiner = (_source(one) if one else None for one in (arguments.memory, arguments.refiner))
     tracker, detector = _chosen(arguments, TrackerConfig), _chosen(arguments, DetectorConfig)
     if is_bundle(folder):
-        if arguments.calibrate:
-            raise ValueError(f"{folder} is a bundle, whose scores are calibrated: leave --calibrate out")
-        written = renew(folder, out, name, size, memory, refiner, tracker, detector, arguments.concept)
+        changes = (size, memory, refiner, tracker, detector, arguments.concept, arguments.calibrate)
+        written = renew(folder, out, name, *changes)
     else:
         settings = (TrackerConfig(**tracker), DetectorConfig(**detector))
         written = release(folder, out, name, arguments.calibrate, size, memory, refiner, *settings, arguments.concept)

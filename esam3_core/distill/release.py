@@ -21,7 +21,7 @@ from esam3_core.deploy.export import check_place, export_bundle, is_bundle, sha2
 from esam3_core.deploy.weights import UNUSED, bundle_student
 from esam3_core.distill.batches import Source
 from esam3_core.distill.calibrate import apply_shifts, fit_shifts
-from esam3_core.distill.calibration_answers import collect
+from esam3_core.distill.calibration_answers import CORRECTIONS, DENSE, Weights, collect
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint
 from esam3_core.distill.commands import read_config, read_run, read_values
 from esam3_core.distill.refiner import PREFIX, refiner_weights
@@ -34,7 +34,7 @@ from esam3_core.scenes.vocabulary import NOUNS
 
 LICENCE = "Apache-2.0 (code and weights); docs/bundles tells what data it learnt from"
 CONFIGS = {"stage 1": Stage1Config, "stage 2": Stage2Config, "stage 3": DistillConfig, "the refiner": RefinerConfig}
-SCENE_PICTURES = 240  # of the held-out scenes, to calibrate on: with 120 chance chose scores of which half were wrong
+SCENE_PICTURES = 360  # of the held-out scenes, to calibrate on: with 120 chance chose scores of which half were wrong
 REAL_PICTURES = 120  # of the real folder with the most weight
 Remembered = tuple[MemoryConfig, dict[str, torch.Tensor], dict[str, Any]]
 """The configuration of a memory, the weights of the student that has it, what is to be told of its training."""
@@ -206,24 +206,43 @@ def release(
         **remembering,
     }
     if scenes is not None:
-        level = to_logit((detector or DetectorConfig()).mask_threshold)
-        answers = collect(student, tokenizer, _held_out(scenes, config), student.config.size, level=level)
-        calibration = fit_shifts(answers)
-        apply_shifts(student, calibration)
-        provenance["calibration"] = dataclasses.asdict(calibration)
+        sources = [(SceneShards(scenes), SCENE_PICTURES), *_held_out(config)]
+        detector, provenance["calibration"] = calibrated(student, tokenizer, sources, detector or DetectorConfig())
     claimed = list(dict.fromkeys((*NOUNS, *normalise_all(concepts))))
     return export_bundle(
         student, tokenizer, out, name, claimed, detector, tracker, provenance=provenance, licence=LICENCE
     )
 
 
-def _held_out(scenes: Path, config: DistillConfig) -> list[tuple[Source, int]]:
-    """Scenes and the validation part of the run's real pictures, the latter in the shares in which it trained on
-    them, each with the number of its pictures to calibrate on."""
+def calibrated(
+    student: Student,
+    tokenizer: Path,
+    sources: Sequence[tuple[Source, int]],
+    detector: DetectorConfig,
+    weights: Weights = (DENSE, CORRECTIONS),
+) -> tuple[DetectorConfig, dict[str, Any]]:
+    """Calibrate a student in place.
+
+    Args:
+        sources: held-out pictures, each with the number of them to ask about.
+        detector: of the bundle.
+        weights: as for `collect`.
+
+    Returns:
+        That detector with the falloff that belongs to it, and what is to be told of the calibration.
+    """
+    level = to_logit(detector.mask_threshold)
+    calibration = fit_shifts(collect(student, tokenizer, sources, student.config.size, weights, level))
+    apply_shifts(student, calibration)
+    return dataclasses.replace(detector, falloff=calibration.falloff), dataclasses.asdict(calibration)
+
+
+def _held_out(config: DistillConfig) -> list[tuple[Source, int]]:
+    """The validation part of the run's real pictures, in the shares in which it trained on them, each with the number
+    of its pictures to calibrate on."""
     real = [source for source in config.sources if source.kind == "real"]
     most = max((source.weight for source in real), default=1.0)
-    counted = [(RealFolder(Path(s.path), "val"), round(REAL_PICTURES * s.weight / most)) for s in real]
-    return [(SceneShards(scenes), SCENE_PICTURES), *counted]
+    return [(RealFolder(Path(s.path), "val"), round(REAL_PICTURES * s.weight / most)) for s in real]
 
 
 def _trunk_origin(config: DistillConfig) -> str:

@@ -43,7 +43,7 @@ def read_detections(
         concepts: C names.
         size: H, W of the camera image in pixels.
     """
-    queries = np.take_along_axis(raw["logits"], raw["kept"], axis=1)  # [C, K]
+    queries = fall_off(np.take_along_axis(raw["logits"], raw["kept"], axis=1), config.falloff)  # [C, K]
     scores = _sigmoid(queries) * _sigmoid(raw["presence"])[:, None]
     found: list[Detection] = []
     for index, concept in enumerate(concepts):
@@ -62,6 +62,14 @@ def read_detections(
         large = [candidate for candidate in candidates if candidate.crop.area >= max(1, config.min_area)]
         found += drop_duplicates(large, config.duplicate_iou)
     return found
+
+
+def fall_off(logits: NDArray[Any], falloff: float) -> NDArray[Any]:
+    """Logits of each concept's queries [C, Q], lowered by `falloff` times what they lack to the concept's best one.
+
+    The best one stays as it is, so that "is it there" and "is there another one" need not be as sure as each other.
+    """
+    return logits - falloff * (logits.max(1, keepdims=True) - logits)
 
 
 def drop_duplicates(detections: list[Detection], iou: float) -> list[Detection]:

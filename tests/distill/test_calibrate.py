@@ -34,7 +34,7 @@ def test_a_student_that_finds_nothing_stays_as_it_is(caplog: pytest.LogCaptureFi
     hopeless = unsure_answers()
     hopeless.right[:] = 0
     found = fit_shifts({(3.0, 0.0): hopeless, (1.0, 1.0): hopeless})
-    assert found == Calibration(1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    assert found == Calibration(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     assert "calibration changes nothing" in caplog.text
 
 
@@ -88,7 +88,7 @@ def test_what_is_missed_and_what_is_made_up_both_cost() -> None:
     assert cg_f1(answers, 4.0, 0.0) == 0.0  # everything fires: what is found tells nothing
     assert cg_f1(answers, 0.0, 0.0) == 0.0
     answers.logits[0, 1] = answers.logits[0, 0]
-    f1 = (9 + 2 / 3) / 10  # nine pairs are right, one has a wrong mask beside the right one
+    f1 = 20 / 21  # ten instances are right, and there is one wrong mask
     assert cg_f1(answers, 1.5, 0.0) == pytest.approx(f1)
     answers.logits[1, 0] = answers.logits[0, 0]
     assert cg_f1(answers, 1.5, 0.0) == pytest.approx(f1 * (10 * 9 / np.sqrt(11 * 10 * 10 * 9)))
@@ -98,6 +98,25 @@ def test_three_wrong_masks_in_one_absent_concept_count_as_one_wrong_answer() -> 
     one, three = unsure_answers(), unsure_answers()
     one.logits[1, 0] = three.logits[1, :3] = 0.0
     assert cg_f1(one, 1.5, 0.0) == pytest.approx(cg_f1(three, 1.5, 0.0))
+
+
+def test_an_instance_counts_as_much_in_a_full_picture_as_in_an_empty_one() -> None:
+    """One F1 over all instances, as the official rule has it: of 13 in ten pictures nine are found."""
+    answers = unsure_answers()
+    answers.truths[0] = 4
+    answers.right[0, 0] = 0
+    assert cg_f1(answers, 1.5, 0.0) == pytest.approx(2 * 9 / (10 + 13))
+
+
+def test_a_further_instance_may_have_to_be_surer_than_the_first() -> None:
+    """The best query of a pair says whether the concept is there; in half of them the second best is wrong, though it
+    is as sure as the best one of another pair."""
+    answers = unsure_answers()
+    answers.logits[::4, 0] = 2.0
+    answers.logits[::4, 1] = -0.5  # wrong, and above what is right elsewhere
+    assert max(cg_f1(answers, q / 4, 0.0) for q in range(-8, 13)) < 1
+    found = fit_shifts({(1.0, 1.0): answers})
+    assert found.cg_f1_after == pytest.approx(1.0) and found.falloff > 0
 
 
 def test_a_mask_counts_for_the_ious_at_which_it_is_right() -> None:
@@ -122,11 +141,11 @@ def test_shifts_end_up_in_the_students_logits() -> None:
         return out.decoded.logits[-1], out.decoded.presence[-1]
 
     logits, presence = ask()
-    apply_shifts(student, Calibration(2.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    apply_shifts(student, Calibration(2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     assert not torch.allclose(ask()[0], logits)
-    apply_shifts(student, Calibration(0.5, 1.0, 0.0, 0.0, 0.0, 1.0))
+    apply_shifts(student, Calibration(0.5, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     torch.testing.assert_close(ask()[0], logits)
-    apply_shifts(student, Calibration(1.0, 1.0, 1.25, 0.5, 0.0, 1.0))
+    apply_shifts(student, Calibration(1.0, 1.0, 1.25, 0.5, 0.5, 0.0, 1.0))
     shifted_logits, shifted_presence = ask()
     torch.testing.assert_close(shifted_logits, logits + 1.25)
     torch.testing.assert_close(shifted_presence, presence + 0.5)

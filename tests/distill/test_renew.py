@@ -13,6 +13,7 @@ import torch
 from esam3_core.cli import main
 from esam3_core.config import StudentConfig
 from esam3_core.config_stage2 import ClipSourceConfig, Stage2Config
+from esam3_core.config_stage3 import DistillConfig
 from esam3_core.deploy.export import export_bundle, is_bundle
 from esam3_core.deploy.weights import graph_weights
 from esam3_core.distill.fit import Fit
@@ -115,9 +116,12 @@ def test_the_command_takes_a_bundle_by_its_name_and_nouns_that_it_knows_beside(
     assert after.concepts == (*before.concepts, "coffee grinder")  # written as a search writes it
 
 
-def test_the_command_does_not_calibrate_a_bundle_twice(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert is_bundle(bundle) and not is_bundle(tmp_path)
-    assert main(["export", str(bundle), "--out", str(tmp_path / "again"), "--calibrate", str(tmp_path)]) != 0
-    assert "leave --calibrate out" in capsys.readouterr().err
+def test_the_command_calibrates_a_bundle_once_more(bundle: Path, tiny_run: DistillConfig, tmp_path: Path) -> None:
+    (scenes,) = (source.path for source in tiny_run.sources if source.kind == "scenes")
+    assert main(["export", str(bundle), "--out", str(tmp_path / "again"), "--calibrate", scenes]) == 0
+    before, after = Bundle.load(bundle), Bundle.load(tmp_path / "again")
+    told = after.provenance["recalibration"]
+    assert after.provenance["calibration"] == before.provenance["calibration"]
+    assert after.detector == dataclasses.replace(before.detector, falloff=told["falloff"])
+    changed = {graph for graph, digest in after.digests.items() if digest != before.digests[graph]}
+    assert changed <= {"detector"}

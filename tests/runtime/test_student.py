@@ -5,10 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import esam3_core
 from esam3_core.config import RuntimeConfig
 from esam3_core.runtime import ConceptError, ImageError
+from esam3_core.runtime.detector import drop_duplicates, fall_off
 from tests.colour_bundle import COLOURS, disc, draw_blobs
 
 RED_1, RED_2, BLUE = (120, 100, 50), (400, 220, 40), (500, 380, 70)
@@ -99,12 +103,31 @@ class TestThresholds:
         assert [iou(one.mask, disc(*RED_1)) > 0.9 for one in student.segment(SCENE, ["red"])] == [True]
 
     def test_duplicates(self, student):
-        from esam3_core.runtime.detector import drop_duplicates
-
         first, second = student.segment(SCENE, ["red"])
         copy = replace(first, score=first.score - 0.1)
         assert drop_duplicates([first, second, copy], 0.6) == [first, second]
         assert drop_duplicates([first, second, copy], 1.0) == [first, second, copy]
+
+    def test_falloff(self, student):
+        """A duller blob is less red than the best one, and falls as much further below it."""
+        image = SCENE.copy()
+        image[disc(*RED_1)] = tuple(int(0.6 * value + 0.4 * 128) for value in COLOURS["red"])
+        first, second = student.segment(image, ["red"])
+        student.detector = replace(student.detector, falloff=0.3, score_threshold=0.01)
+        best, further = student.segment(image, ["red"])
+        assert best.score == first.score and further.score < second.score
+        student.detector = replace(student.detector, falloff=10.0)
+        assert [one.score for one in student.segment(image, ["red"])] == [first.score]
+
+
+@given(hnp.arrays(np.float32, (3, 5), elements=st.floats(-30, 30, width=32)), st.floats(0, 10))
+def test_falling_off_keeps_the_best_and_the_order_and_raises_nothing(logits, falloff):
+    fallen = fall_off(logits, falloff)
+    best = np.arange(3), logits.argmax(1)
+    assert (fallen[best] == logits[best]).all() and (fallen <= logits).all()
+    order = np.argsort(logits, axis=1)
+    assert (np.diff(np.take_along_axis(fallen, order, 1)) >= -1e-4).all()
+    assert (fall_off(logits, 0.0) == logits).all()
 
 
 @pytest.mark.parametrize("concepts", [[], [""], ["x" * 10_000], [5], "red", None])
