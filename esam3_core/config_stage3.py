@@ -25,7 +25,6 @@ class DistillConfig:
     prompts: int = 3  # per picture
     paste_share: float = 0.4  # of pictures that get cut-outs
     shown_share: float = 0.0  # of true prompts that boxes show, many of them without a word; needs student.memory
-    contrast: float = 0.0  # 0..1, chance that a picture is asked about a right and a wrong pattern or colour
     steps: int = 3000
     warmup: int = 100  # steps
     decay: int = 800  # last steps, over which the learning rate falls to a fiftieth
@@ -53,4 +52,4 @@ class DistillConfig:
         check_weights(self.sources)
         check_least(self, 1, "pictures", "prompts")
         check_least(self, 0, "frozen_steps", "naming_steps", "trunk_rate", "text_rate", "teacher_weight")
-        check_ranges(self, paste_share=(0, 1), shown_share=(0, 1), contrast=(0, 1))
+        check_ranges(self, paste_share=(0, 1), shown_share=(0, 1))

@@ -67,7 +67,6 @@ class Recipe:
     weights: tuple[float, ...]  # of the sources
     shown_share: float = 0.0  # of true prompts that exemplars show
     room: int = 0  # E, exemplars of one concept
-    contrast: float = 0.0  # chance that a picture is asked about a right and a wrong pattern or colour
 
 
 class Batches(IterableDataset[Batch]):
@@ -113,7 +112,7 @@ class Batches(IterableDataset[Batch]):
             if self.cuts and rng.random() < recipe.paste_share:
                 sample = paste(sample, self._some_cuts(rng), rng)
             seen = view(sample, size, rng)
-            prompts = choose_prompts(seen.sample, recipe.prompts, self.others, rng, recipe.contrast)
+            prompts = choose_prompts(seen.sample, recipe.prompts, self.others, rng)
             if recipe.shown_share:
                 prompts = show(prompts, seen.sample, recipe.shown_share, recipe.room, rng)
             if prompts:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
 
 from esam3_core.data.sample import Sample, noun_of, truth
 from esam3_core.distill.text.phrases import plural
-from esam3_core.scenes.vocabulary import COLOURS, LOOK_ALIKES, MATERIALS, NOUNS, PATTERNS, SYNONYMS
+from esam3_core.scenes.vocabulary import COLOURS, LOOK_ALIKES, MATERIALS, NOUNS, SYNONYMS
 
 PLURAL_SHARE = 0.2  # of prompts that ask in the plural, with an article or for a synonym
 ATTRIBUTE_SHARE = 0.45  # of the true prompts that name more than a noun
@@ -45,7 +44,7 @@ class Prompt:
 
 
 def choose_prompts(
-    sample: Sample, count: int, others: list[str], rng: np.random.Generator, contrast: float = 0.0
+    sample: Sample, count: int, others: list[str], rng: np.random.Generator
 ) -> list[Prompt]:
     """Choose `count` prompts whose answer is known.
 
@@ -54,45 +53,18 @@ def choose_prompts(
         count: how many; fewer come back only if the picture's labels answer fewer.
         others: nouns outside the vocabulary, to deny.
         rng: source of chance.
-        contrast: 0..1, chance that a thing is asked for by a pattern or colour that is right and by one that is wrong.
     """
-    first = _contrast(sample, rng)[:count] if contrast and rng.random() < contrast else []
-    asked = {phrase for phrase, _ in first}
-    count -= len(first)
-    wanted_true = int(rng.integers(1, max(count, 2))) if count else 0
-    true = _true_phrases(sample, wanted_true, asked, rng)
-    prompts = [_prompt(phrase, hits, rng) for phrase, hits in (*first, *true)]
-    false = _false_phrases(sample, count - len(true), others, asked, rng)
-    return prompts + [_prompt(phrase, (), rng) for phrase in false]
-
-
-def _contrast(sample: Sample, rng: np.random.Generator) -> list[tuple[str, tuple[int, ...]]]:
-    """A noun with a pattern or a colour that is right, and with one that is wrong if the labels know one; none where
-    nothing has either. Patterns, which few things have, are as likely as colours."""
-    said = sorted({p for label in sample.labels for p in label.phrases})
-    right = {phrase: tuple(hits) for phrase in said if (hits := truth(sample, phrase))}
-    kinds = [kind for kind in (PATTERNS, COLOURS) if any(_names(kind, phrase) for phrase in right)]
-    if not kinds:
-        return []
-    kind = kinds[rng.integers(len(kinds))]
-    phrases = [phrase for phrase in right if _names(kind, phrase)]
-    phrase = phrases[rng.integers(len(phrases))]
-    denied = sorted(p for p in sample.absent if _names(kind, p) and truth(sample, p) == [])
-    denied = [p for p in denied if noun_of(p) == noun_of(phrase)] or denied
-    wrong = [(denied[rng.integers(len(denied))], ())] if denied else []
-    return [(phrase, right[phrase]), *wrong]
-
-
-def _names(kind: Container[str], phrase: str) -> bool:
-    """Whether an adjective of this kind stands in front of the noun; "orange" alone is a fruit."""
-    return phrase != noun_of(phrase) and phrase.split()[0] in kind
+    wanted_true = int(rng.integers(1, max(count, 2)))
+    true = _true_phrases(sample, wanted_true, rng)
+    prompts = [_prompt(phrase, hits, rng) for phrase, hits in true]
+    prompts += [_prompt(phrase, (), rng) for phrase in _false_phrases(sample, count - len(prompts), others, rng)]
+    return prompts
 
 
 def _true_phrases(
-    sample: Sample, count: int, asked: set[str], rng: np.random.Generator
+    sample: Sample, count: int, rng: np.random.Generator
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Phrases that are true of something: nouns and attributed nouns, each kind of object as likely as another; none
-    that is asked already."""
+    """Phrases that are true of something: nouns and attributed nouns, each kind of object as likely as another."""
     by_noun: dict[str, list[str]] = {}
     for label in sample.labels:
         for phrase in label.phrases:
@@ -108,16 +80,15 @@ def _true_phrases(
         wants_more = attributed and rng.random() < ATTRIBUTE_SHARE
         phrase = attributed[rng.integers(len(attributed))] if wants_more else noun
         hits = truth(sample, phrase)
-        if hits and phrase not in asked:
+        if hits:
             chosen[phrase] = tuple(hits)
     return list(chosen.items())
 
 
 def _false_phrases(
-    sample: Sample, count: int, others: list[str], asked: set[str], rng: np.random.Generator
+    sample: Sample, count: int, others: list[str], rng: np.random.Generator
 ) -> list[str]:
-    """Phrases known to be true of nothing: hard negatives, what things look like, absent nouns, other nouns; none that
-    is asked already."""
+    """Phrases known to be true of nothing: hard negatives, what things look like, absent nouns, other nouns."""
     chosen: list[str] = []
     alike = sorted({a for label in sample.labels for p in label.phrases for a in LOOK_ALIKES.get(noun_of(p), ())})
     for _ in range(20 * max(count, 0)):
@@ -133,7 +104,7 @@ def _false_phrases(
         else:
             phrase = others[rng.integers(len(others))]
         denied = _unheard(sample, phrase) if phrase in others else truth(sample, phrase) == []
-        if denied and phrase not in chosen and phrase not in asked:
+        if denied and phrase not in chosen:
             chosen.append(phrase)
     return chosen
 

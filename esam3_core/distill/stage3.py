@@ -115,7 +115,6 @@ class Stage3(Stage):
             tuple(source.weight for source in config.sources),
             config.shown_share,
             config.student.memory.exemplars,
-            config.contrast,
         )
         return Batches(sources, cuts, negative_nouns(), self.tokenizer, recipe, config.seed, first)
 
