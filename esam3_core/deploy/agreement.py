@@ -15,6 +15,7 @@ from esam3_core.runtime.track import Track
 
 Outputs = Mapping[str, NDArray[Any]]
 COUNTS = 0.2  # score; a query below it shows nothing, and which of many equally weak proposals it took is chance
+TIE = 0.1  # logit; which of two queries that differ by less is kept is chance
 SCORES = ("logits", "presence", "iou", "objectness")  # outputs whose numbers say little more near 0 than at 0
 
 
@@ -24,7 +25,8 @@ def agreement(reference: Outputs, candidate: Outputs) -> dict[str, float]:
     A detector gives its queries in the order of scores that may be equal up to rounding, so its outputs are compared
     query by query after each query has been paired with its nearest; queries that count are compared, the others
     have no place of their own. Where none counts, the best of the concept is compared. `kept` is the share of the
-    compared queries kept by the reference that the candidate keeps too.
+    compared queries kept by the reference that the candidate keeps too; one that is hardly better than the best that
+    the reference does not keep may be missing.
     """
     if {"boxes", "logits", "kept", "masks"} <= set(reference):
         return _detector_agreement(reference, candidate)
@@ -75,10 +77,11 @@ def _detector_agreement(reference: Outputs, candidate: Outputs) -> dict[str, flo
             for name in ("boxes", "logits"):
                 pairs[name][0].append(ours[name][query].ravel())
                 pairs[name][1].append(theirs[name][partner[query]].ravel())
-            if query not in ours["mask_of"]:
+            found_too = partner[query] in theirs["mask_of"]
+            if query not in ours["mask_of"] or (not found_too and ours["logits"][query] - ours["best_left"] < TIE):
                 continue
             counting += 1
-            if partner[query] in theirs["mask_of"]:
+            if found_too:
                 kept_by_both += 1
                 pairs["masks"][0].append(ours["mask_of"][query].ravel())
                 pairs["masks"][1].append(theirs["mask_of"][partner[query]].ravel())
@@ -93,9 +96,11 @@ def _detector_agreement(reference: Outputs, candidate: Outputs) -> dict[str, flo
 def _queries(outputs: Outputs, concept: int) -> dict[str, Any]:
     logits = outputs["logits"][concept].astype(np.float64)
     presence = float(outputs["presence"][concept])
+    left = np.delete(logits, outputs["kept"][concept].astype(int))
     return {
         "boxes": outputs["boxes"][concept],
         "logits": logits,
+        "best_left": left.max(initial=-np.inf),
         "scores": _sigmoid(logits) * _sigmoid(np.float64(presence)),
         "mask_of": {int(q): outputs["masks"][concept, k] for k, q in enumerate(outputs["kept"][concept])},
     }

@@ -107,6 +107,14 @@ def test_a_box_a_score_or_a_lost_mask_does_matter() -> None:
     assert agreement(ours, detections([LEFT, RIGHT, NOWHERE], [3, 2, -9], [0, 2]))["kept"] == 0.5
 
 
+def test_which_of_two_equal_queries_is_kept_does_not_matter() -> None:
+    ours = detections([LEFT, RIGHT, NOWHERE], [3, 1.02, 1.0], [0, 1])
+    swapped = detections([LEFT, RIGHT, NOWHERE], [3, 0.99, 1.0], [0, 2])
+    assert agreement(ours, swapped)["kept"] == 1
+    surer = detections([LEFT, RIGHT, NOWHERE], [3, 1.5, 1.0], [0, 1])
+    assert agreement(surer, swapped)["kept"] == 0.5
+
+
 def test_where_nothing_counts_the_best_query_is_compared() -> None:
     ours = detections([LEFT, RIGHT, NOWHERE], [-5, -8, -9], [0, 1])
     assert agreement(ours, detections([LEFT, RIGHT, NOWHERE], [5, -8, -9], [0, 1]))["logits"] == pytest.approx(-1)
