@@ -36,9 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     cache.add_argument("--ray", action="store_true", help="on the Ray cluster of RAY_ADDRESS, or one started here")
     cache.set_defaults(run=run_cache)
 
-    average = subparsers.add_parser("average", help="the mean of two runs, of which one went on from the other")
-    average.add_argument("first", type=Path, help="folder of a training run, or of a bundle")
-    average.add_argument("second", type=Path, help="folder of the run that went on from it")
+    average = subparsers.add_parser("average", help="the mean of two bundles, or of a run and one that went on")
+    average.add_argument("first", type=Path, help="folder of a training run; a bundle, or its folder")
+    average.add_argument("second", type=Path, help="folder of the run that went on from it; or another bundle")
     average.add_argument("--out", type=Path, required=True, help="folder of the mean; export it, or start from it")
     average.add_argument("--share", type=float, default=0.5, help="of the second, 0..1 (default: %(default)s)")
     average.set_defaults(run=run_average)
@@ -98,10 +98,11 @@ def run_cache(arguments: argparse.Namespace) -> int:
 
 
 def run_average(arguments: argparse.Namespace) -> int:
-    """Write the mean of two runs."""
+    """Write the mean of two runs, or of two bundles."""
     from esam3_core.distill.average import average
 
-    print(f"wrote {average(arguments.first, arguments.second, arguments.out, arguments.share)}")
+    first, second = _source(arguments.first), _source(arguments.second)
+    print(f"wrote {average(first, second, arguments.out, arguments.share)}")
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`esam3 average`: between two runs, weight by weight; what cannot be averaged is refused."""
+"""`esam3 average`: between two runs or two bundles, weight by weight; what cannot be averaged is refused."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import yaml
 from esam3_core.cli import main
 from esam3_core.config import StudentConfig, to_dict
 from esam3_core.config_stage3 import DistillConfig
-from esam3_core.deploy.export import prepare
+from esam3_core.deploy.export import export_bundle, prepare
+from esam3_core.deploy.weights import bundle_student
 from esam3_core.distill.checkpoint_file import load_checkpoint, save_checkpoint
 from esam3_core.distill.fit import Fit
 from esam3_core.distill.release import load_run
 from esam3_core.nn.student import Student
+from esam3_core.runtime.bundle import Bundle
 
 
 def write_run(folder: Path, config: StudentConfig, seed: int) -> Path:
@@ -96,3 +98,32 @@ def test_what_only_the_beginning_has_is_left_out(
     assert weights_of(tmp_path / "mean").keys() == weights_of(runs[1]).keys()
     assert main(["average", str(runs[1]), str(refined), "--out", str(tmp_path / "other")]) == 2  # a run adds nothing
     assert "are not of one student" in capsys.readouterr().err
+
+
+def test_two_bundles_make_a_third(
+    tiny_bundle: Path, tiny_text: Path, tmp_path: Path, tiny_config: StudentConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(5)
+    student, tokenizer = Student(tiny_config), tiny_text / "tokenizer.json"
+    provenance = {"stage": "stage3"}
+    other = export_bundle(student, tokenizer, tmp_path / "other", "other", ["bowl"], provenance=provenance)
+    assert main(["average", str(tiny_bundle), str(other), "--share", "0.25", "--out", str(tmp_path / "mean")]) == 0
+    old, new, mean = (Bundle.load(folder) for folder in (tiny_bundle, other, tmp_path / "mean"))
+    assert (mean.name, set(mean.concepts), mean.student) == ("mean", {"cup", "mug", "bowl"}, new.student)
+    assert mean.provenance["stage"] == "stage3"
+    assert mean.provenance["average"] == {"of": ["tiny", "other"], "share": 0.25, "digests": [old.digest, new.digest]}
+    weights = [bundle_student(bundle).state_dict() for bundle in (old, new, mean)]
+    for key, value in weights[2].items():
+        if "num_batches_tracked" not in key and "text_encoder.sentence" not in key:
+            between = weights[0][key] + 0.25 * (weights[1][key] - weights[0][key])
+            torch.testing.assert_close(value, between, rtol=2e-3, atol=1e-4)  # kept in half precision
+    assert main(["average", str(tiny_bundle), str(other), "--out", str(tmp_path / "mean")]) == 2
+    assert "holds a bundle: choose a new folder" in capsys.readouterr().err
+
+
+def test_a_run_is_not_added_to_a_bundle(
+    tiny_bundle: Path, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["average", str(runs[0]), str(tiny_bundle), "--out", str(tmp_path / "mean")]) == 2
+    assert "name the run second" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()
