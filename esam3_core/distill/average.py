@@ -16,6 +16,7 @@ from torch import Tensor
 from esam3_core.deploy.export import export_bundle, is_bundle
 from esam3_core.deploy.weights import ADDED, bundle_student
 from esam3_core.distill.checkpoint_file import CHECKPOINT, load_checkpoint, save_checkpoint
+from esam3_core.nn.student import Student
 from esam3_core.runtime.bundle import Bundle
 
 Weights = dict[str, Tensor]
@@ -71,7 +72,7 @@ def _between(old: Weights, new: Weights, share: float, whose: str) -> Weights:
 
 
 def _write_bundle(mean: Weights, first: Bundle, second: Bundle, out: Path, share: float) -> Path:
-    student = bundle_student(second)
+    student = Student(second.student).eval()
     student.load_state_dict(mean)
     told = {"of": [first.name, second.name], "share": share, "digests": [first.digest, second.digest]}
     provenance = {**second.provenance, "average": told}
